@@ -1,0 +1,54 @@
+# Two commands are enough: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check format bench train clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed ## create .venv and install Driftcam with its pinned dependencies
+
+demo: setup ## stylise the shipped clip, write demo/, then serve the live page (DEMO_SERVE=0 ends instead)
+	$(BIN)/python -m scripts.demo
+
+run: setup ## live test picture on the page; ARGS="--source webcam --style great-wave" for your own
+	$(BIN)/driftcam run --source test --sink page $(ARGS)
+
+test: check ## lint, types and every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## let ruff put the sources in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev ## measure the engine and the noise (prints tables)
+	$(BIN)/python -m scripts.bench_engine
+	$(BIN)/python -m scripts.bench_noise
+
+train: setup ## train the embedded model from nothing (about two and a half hours on two cores)
+	$(PIP) -e '.[train]'
+	$(BIN)/python -m scripts.train_embedded
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build demo *.egg-info
+
+$(VENV)/.created:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev,checkpoints]'
+	@touch $@

@@ -1,0 +1,179 @@
+"""How good the embedded model is, on photographs that no training step saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.embedded.networks import Decoder, Encoder, FlowUNet, degrade
+from scripts.training.autoencoder import to_pixels
+from scripts.training.teacher import NAMED, VECTOR
+
+DEFAULT_FREEDOM = 0.3
+WINDOW = 128
+
+
+class StyleClassifier(nn.Module):
+    """128² pixels in [-1, 1] to the logits of 26 styles; trained on the teacher's pictures alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (32, 64, 128, 192)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        for inputs, outputs in zip((12, *widths[:-1]), widths, strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], NAMED)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.body(pixels).mean((2, 3)))
+
+
+def train_classifier(path: Path, pairs: dict, steps: int = 1500) -> StyleClassifier:
+    model = StyleClassifier()
+    if path.exists():
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval()
+    rng = np.random.default_rng(5)
+    torch.manual_seed(5)
+    pure = np.flatnonzero(pairs["named"].max(1) == 1)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
+    for step in range(steps):
+        chosen = rng.choice(pure, 48)
+        top, left = rng.integers(0, 256 - WINDOW + 1, size=2)
+        pixels = to_pixels(pairs["stylised"][chosen][:, top : top + WINDOW, left : left + WINDOW])
+        if step % 2:
+            pixels = pixels.flip(-1)
+        label = torch.from_numpy(pairs["named"][chosen].argmax(1))
+        loss = F.cross_entropy(model(pixels), label, label_smoothing=0.05)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    torch.save(model.state_dict(), path)
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(classifier: StyleClassifier, pixels: Tensor, labels: Tensor) -> float:
+    """Share of pictures whose four 128² windows together get the right style."""
+    logits = torch.zeros(len(pixels), NAMED)
+    for top, left in ((0, 0), (0, 128), (128, 0), (128, 128)):
+        logits += classifier(pixels[..., top : top + WINDOW, left : left + WINDOW])
+    return (logits.argmax(1) == labels).float().mean().item()
+
+
+@torch.no_grad()
+def euler(
+    model: FlowUNet,
+    photo: Tensor,
+    style: Tensor,
+    noise: Tensor,
+    hiding: Tensor,
+    *,
+    strength: float,
+    freedom: float,
+    steps: int,
+) -> Tensor:
+    """Plain Euler integration of the rectified flow from t = strength to 0: the reference sampler."""
+    if strength == 0:
+        return photo
+    level = torch.full((len(photo),), freedom)
+    condition = degrade(photo, hiding, level)
+    x = torch.lerp(photo, noise, strength)
+    times = torch.linspace(strength, 0, steps + 1)
+    for now, following in pairwise(times):
+        x = x + (following - now) * model(x, condition, now.expand(len(x)), level, style)
+    return x
+
+
+def gradient(pixels: Tensor) -> Tensor:
+    """Gradient magnitude of the luma, slightly smoothed: (B, 3, H, W) to (B, H·W)."""
+    luma = (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = F.avg_pool2d(luma, 3, 1, 1)
+    dx, dy = luma[..., :-1, 1:] - luma[..., :-1, :-1], luma[..., 1:, :-1] - luma[..., :-1, :-1]
+    return (dx.square() + dy.square()).sqrt().flatten(1)
+
+
+def edge_correlation(output: Tensor, photo: Tensor) -> Tensor:
+    """Pearson correlation of gradient magnitudes, per picture."""
+    a, b = gradient(output), gradient(photo)
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-8)
+
+
+class Judge:
+    """Runs the model over held-out photographs; `teach(photo u8, style index) -> u8` is the teacher."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        unet: FlowUNet,
+        photos: np.ndarray,
+        teach: Callable[[np.ndarray, int], np.ndarray],
+        per_style: int = 6,
+    ) -> None:
+        self.encoder, self.decoder, self.unet = encoder, decoder, unet
+        rng = np.random.default_rng(9)
+        self.index = np.concatenate([rng.choice(len(photos), per_style, replace=False) for _ in range(NAMED)])
+        self.labels = torch.arange(NAMED).repeat_interleave(per_style)
+        self.pixels = to_pixels(photos[self.index])
+        self.style = torch.cat([F.one_hot(self.labels, NAMED).float(), torch.zeros(len(self.labels), VECTOR)], 1)
+        with torch.no_grad():
+            self.photo = torch.cat([encoder(part) for part in self.pixels.split(16)])
+        taught = [teach(photos[i], int(s)) for i, s in zip(self.index, self.labels, strict=True)]
+        self.taught = to_pixels(np.stack(taught))
+
+    @torch.no_grad()
+    def run(self, *, strength: float = 1.0, freedom: float = DEFAULT_FREEDOM, steps: int = 4, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noise, hiding = (torch.randn(self.photo.shape, generator=generator) for _ in range(2))
+        parts = []
+        for rows in torch.arange(len(self.photo)).split(13):
+            latent = euler(self.unet, self.photo[rows], self.style[rows], noise[rows], hiding[rows],
+                           strength=strength, freedom=freedom, steps=steps)  # fmt: skip
+            parts.append(self.decoder(latent).clamp(-1, 1))
+        return torch.cat(parts)
+
+    def report(self, classifier: StyleClassifier) -> dict:
+        """Every number of the model card except the autoencoder's."""
+        teacher_edges = edge_correlation(self.taught, self.pixels).mean().item()
+        teacher_sharp = gradient(self.taught).mean().item()
+        by_steps = {}
+        for steps in (1, 2, 4, 8):
+            out = self.run(steps=steps)
+            by_steps[steps] = {
+                "style_accuracy": accuracy(classifier, out, self.labels),
+                "edge_correlation": edge_correlation(out, self.pixels).mean().item(),
+                "sharpness_to_teacher": gradient(out).mean().item() / teacher_sharp,
+                "distance_to_teacher": (out - self.taught).abs().mean().item() / 2,
+            }
+        by_freedom = {}
+        for freedom in (0.0, 0.3, 0.5, 0.7, 1.0):
+            a, b = self.run(freedom=freedom, seed=1), self.run(freedom=freedom, seed=2)
+            by_freedom[freedom] = {
+                "style_accuracy": accuracy(classifier, a, self.labels),
+                "edge_correlation": edge_correlation(a, self.pixels).mean().item(),
+                "seed_difference": (a - b).abs().mean().item() / 2,
+            }
+        by_strength = {}
+        for strength in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+            out = self.run(strength=strength)
+            by_strength[strength] = (out - self.pixels).abs().mean().item() / 2
+        return {
+            "teacher": {
+                "style_accuracy": accuracy(classifier, self.taught, self.labels),
+                "edge_correlation": teacher_edges,
+            },
+            "by_steps": by_steps,
+            "by_freedom": by_freedom,
+            "distance_from_input_by_strength": by_strength,
+        }

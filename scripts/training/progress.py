@@ -1,0 +1,77 @@
+"""Checkpoints, time-based schedules and moving averages shared by both training stages."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+class Run:
+    """A resumable training run of a fixed number of minutes (time spent survives a restart)."""
+
+    def __init__(self, folder: Path, name: str, modules: nn.Module, optimiser: torch.optim.Optimizer, minutes: float):
+        self.path = folder / f"{name}.pt"
+        self.log_path = folder / f"{name}.json"
+        self.modules, self.optimiser, self.budget = modules, optimiser, minutes * 60
+        self.average = copy.deepcopy(modules).eval().requires_grad_(False)
+        self.step, self.spent, self.log = 0, 0.0, []
+        if self.path.exists():
+            state = torch.load(self.path, weights_only=True)
+            modules.load_state_dict(state["modules"])
+            self.average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            self.step, self.spent = state["step"], state["spent"]
+            self.log = json.loads(self.log_path.read_text())
+            print(f"{name}: resumed at step {self.step}, {self.spent / 60:.1f} min")
+        self._tick = time.monotonic()
+        self._saved = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.spent / self.budget)
+
+    def set_learning_rate(self, peak: float, floor: float = 0.01, warmup: int = 200) -> None:
+        """Linear warm-up, then a cosine over the time budget."""
+        cosine = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * self.progress))
+        for group in self.optimiser.param_groups:
+            group["lr"] = peak * cosine * min(1.0, (self.step + 1) / warmup)
+
+    def update(self, decay: float = 0.999) -> None:
+        """After an optimiser step: moving average, clock, a checkpoint every two minutes."""
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, now in zip(self.average.state_dict().values(), self.modules.state_dict().values(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - decay)
+                else:
+                    mean.copy_(now)
+        self.step += 1
+        now_s = time.monotonic()
+        self.spent += now_s - self._tick
+        self._tick = now_s
+        if now_s - self._saved > 120 or self.progress >= 1:
+            self.save()
+            self._saved = now_s
+
+    def record(self, **values: float) -> None:
+        self.log.append({"step": self.step, "minutes": round(self.spent / 60, 2), **values})
+        print(json.dumps(self.log[-1]), flush=True)
+
+    def save(self) -> None:
+        temporary = self.path.with_suffix(".tmp")
+        state = {
+            "modules": self.modules.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "spent": self.spent,
+        }
+        torch.save(state, temporary)
+        temporary.replace(self.path)
+        self.log_path.write_text(json.dumps(self.log))
