@@ -1,0 +1,233 @@
+"""Optical flow between two small grey pictures, its trust, and the gate that keeps a still picture still.
+
+Flow is (h, w, 2) float32 in pixels of the working picture, dx right and dy down. `forward` says where a pixel of the
+previous picture went, `backward` where a pixel of the current picture came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numba import njit
+
+from engines.camera import camera_motion, follow, inverse
+
+_F32 = np.float32
+# The gate opens where the flow is at least OPEN_PIXELS long and leaves at most OPEN_RATIO of the squared difference
+# between the pictures; it closes again below the second pair. Interpolating noise alone lowers the ratio to .63.
+OPEN_PIXELS, CLOSE_PIXELS = 0.15, 0.08
+OPEN_RATIO, CLOSE_RATIO = 0.5, 0.75
+# Where a window shows no texture, the evidence of the whole picture decides, with this weight.
+GLOBAL_EVIDENCE = 0.3
+EVIDENCE_WINDOW = 7
+# Root mean square difference in grey levels that is still the same surface, and that certainly is not.
+SAME_SURFACE, OTHER_SURFACE = 14.0, 40.0
+# A cut leaves more than this share of the picture's variance unexplained, and more than this many grey levels.
+CUT_UNEXPLAINED, CUT_LEVELS = 0.5, 16.0
+
+
+class FlowEstimator(Protocol):
+    """Estimates flow in both directions. Called from one thread, once a frame."""
+
+    def estimate(self, previous: np.ndarray, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(forward, backward) of two (h, w) uint8 pictures; the arrays may be reused by the next call."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the frames so far: the next pictures belong to another scene."""
+        ...
+
+
+class DisFlow:
+    """OpenCV's dense inverse search (Kroeger et al. 2016, arXiv 1603.03590), begun from the flow of the last frame."""
+
+    def __init__(self) -> None:
+        # Finest scale 1, half resolution, in both directions: a backward flow at a quarter is .4 ms cheaper, but
+        # contradicts the forward flow inside objects that move for themselves.
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis.setFinestScale(1)
+        self._forward = self._backward = np.empty((0, 0, 2), np.float32)
+
+    def estimate(self, previous: np.ndarray, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._forward.shape[:2] != current.shape:
+            self._forward, self._backward = np.zeros((2, *current.shape, 2), np.float32)
+        self._dis.calc(previous, current, self._forward)
+        self._dis.calc(current, previous, self._backward)
+        return self._forward, self._backward
+
+    def reset(self) -> None:
+        self._forward.fill(0.0)
+        self._backward.fill(0.0)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What changed between two pictures.
+
+    Attributes:
+        forward, backward: (h, w, 2) float32 flow, zero where the gate is closed.
+        confidence: (h, w) float32, 0 to 1, trust in the flow at the current picture's pixels.
+        cut: the current picture shows another scene.
+        still: no pixel moves.
+    """
+
+    forward: np.ndarray
+    backward: np.ndarray
+    confidence: np.ndarray
+    cut: bool
+    still: bool
+
+
+class FlowGate:
+    """Photometric gate with hysteresis: flow counts only where warping by it explains the change of the picture."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._open = np.zeros((2, height, width), np.uint8)
+        self._stay, self._moved = np.empty((2, height, width), np.float32)
+        self._smooth = np.empty((height, width, 2), np.float32)
+        self._confidence = np.empty((height, width), np.float32)
+
+    def apply(self, previous: np.ndarray, current: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> Motion:
+        """Zero the flow where the gate is closed (in place) and rate the rest; pictures are (h, w) uint8."""
+        window = (EVIDENCE_WINDOW, EVIDENCE_WINDOW)
+        # A change of exposure is no motion and no cut.
+        exposure = float(np.median(current[::4, ::4].astype(np.int16) - previous[::4, ::4]))
+        camera = camera_motion(previous, current, forward, exposure)
+        follow(camera, forward)
+        follow(inverse(camera), backward)
+        moving = 0
+        # The backward pass comes last: its differences, in the current picture's pixels, rate the confidence.
+        for state, (here, there, flow, brighter) in zip(
+            self._open, ((previous, current, forward, -exposure), (current, previous, backward, exposure)), strict=True
+        ):
+            stay, moved = _differences(here, there, flow, brighter, self._stay, self._moved)
+            cv2.blur(self._stay, window, dst=self._stay)
+            cv2.blur(self._moved, window, dst=self._moved)
+            cv2.blur(flow, (5, 5), dst=self._smooth)
+            moving += _gate(flow, self._smooth, self._stay, self._moved, stay, moved, state)
+        unexplained = min(stay, moved)
+        cut = is_cut(unexplained, float(current.std()) ** 2)
+        _rate(forward, backward, self._stay, self._moved, self._open[1], self._confidence)
+        return Motion(forward, backward, self._confidence, cut, moving == 0)
+
+
+def is_cut(unexplained: float, variance: float) -> bool:
+    """Whether a mean squared difference after warping (grey levels²) is too large for one scene of this variance."""
+    return unexplained > CUT_LEVELS**2 and unexplained > CUT_UNEXPLAINED * variance
+
+
+def scale_flow(flow: np.ndarray, height: int, width: int, out: np.ndarray) -> np.ndarray:
+    """Resample a flow (H, W, 2) to another picture's size and pixels, each axis by its own ratio."""
+    if flow.shape[:2] == (height, width):
+        np.copyto(out, flow)
+        return out
+    cv2.resize(flow, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+    ratio = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+    out.reshape(height, 2 * width)[:] *= np.tile(ratio, width)
+    return out
+
+
+def working_size(height: int, width: int, longer_side: int = 128) -> tuple[int, int]:
+    """(height, width) of the picture the flow is estimated on: at most `longer_side`, at least 32 on either axis."""
+    scale = min(1.0, longer_side / max(height, width))
+    return max(32, round(height * scale)), max(32, round(width * scale))
+
+
+class WorkingLuma:
+    """Makes the small grey picture of a frame in buffers that it keeps."""
+
+    def __init__(self) -> None:
+        self._small = np.empty((0, 0, 3), np.uint8)
+
+    def convert(self, frame: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Shrink an (H, W, 3) RGB or (H, W) grey uint8 frame to `out` (h, w) uint8."""
+        height, width = out.shape
+        if frame.ndim == 2:
+            return cv2.resize(frame, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+        if self._small.shape[:2] != out.shape:
+            self._small = np.empty((height, width, 3), np.uint8)
+        cv2.resize(frame, (width, height), dst=self._small, interpolation=cv2.INTER_AREA)
+        return cv2.cvtColor(self._small, cv2.COLOR_RGB2GRAY, dst=out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _differences(
+    here: np.ndarray, there: np.ndarray, flow: np.ndarray, brighter: float, stay: np.ndarray, moved: np.ndarray
+) -> tuple[float, float]:
+    """Squared differences to the other picture at the same pixel and at the flow's end; returns their means."""
+    height, width = here.shape
+    offset = _F32(brighter)
+    sum_stay, sum_moved = 0.0, 0.0
+    for y in range(height):
+        for x in range(width):
+            value = _F32(here[y, x]) - offset
+            u = min(max(_F32(x) + flow[y, x, 0], _F32(0)), _F32(width - 1))
+            v = min(max(_F32(y) + flow[y, x, 1], _F32(0)), _F32(height - 1))
+            left, top = int(u), int(v)
+            right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+            a, b = u - _F32(left), v - _F32(top)
+            upper = _F32(there[top, left]) * (_F32(1) - a) + _F32(there[top, right]) * a
+            lower = _F32(there[bottom, left]) * (_F32(1) - a) + _F32(there[bottom, right]) * a
+            stayed = value - _F32(there[y, x])
+            warped = value - upper * (_F32(1) - b) - lower * b
+            stay[y, x], moved[y, x] = stayed * stayed, warped * warped
+            sum_stay += stay[y, x]
+            sum_moved += moved[y, x]
+    return sum_stay / here.size, sum_moved / here.size
+
+
+@njit(cache=True, nogil=True)
+def _gate(
+    flow: np.ndarray,
+    smooth: np.ndarray,
+    stay: np.ndarray,
+    moved: np.ndarray,
+    mean_stay: float,
+    mean_moved: float,
+    state: np.ndarray,
+) -> int:
+    """Zero `flow` where the gate is closed, keep the gate's `state` (1 open); returns the number of open pixels."""
+    count = 0
+    add_stay = _F32(GLOBAL_EVIDENCE * mean_stay + 1e-3)
+    add_moved = _F32(GLOBAL_EVIDENCE * mean_moved)
+    for y in range(state.shape[0]):
+        for x in range(state.shape[1]):
+            open_ = state[y, x] == 1
+            least = _F32(CLOSE_PIXELS if open_ else OPEN_PIXELS)
+            most = _F32(CLOSE_RATIO if open_ else OPEN_RATIO)
+            length = smooth[y, x, 0] ** 2 + smooth[y, x, 1] ** 2
+            open_ = length >= least * least and moved[y, x] + add_moved <= most * (stay[y, x] + add_stay)
+            state[y, x] = 1 if open_ else 0
+            if open_:
+                count += 1
+            else:
+                flow[y, x, 0], flow[y, x, 1] = _F32(0), _F32(0)
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rate(
+    forward: np.ndarray,
+    backward: np.ndarray,
+    stay: np.ndarray,
+    moved: np.ndarray,
+    state: np.ndarray,
+    confidence: np.ndarray,
+) -> None:
+    """Confidence: 1 where both directions agree on the same surface, falling to 0 as either fails."""
+    height, width = confidence.shape
+    same, slope = _F32(SAME_SURFACE), _F32(1 / (OTHER_SURFACE - SAME_SURFACE))
+    for y in range(height):
+        for x in range(width):
+            bx, by = backward[y, x, 0], backward[y, x, 1]
+            u = min(max(int(_F32(x) + bx + _F32(0.5)), 0), width - 1)
+            v = min(max(int(_F32(y) + by + _F32(0.5)), 0), height - 1)
+            fx, fy = forward[v, u, 0], forward[v, u, 1]
+            error = (fx + bx) ** 2 + (fy + by) ** 2
+            tolerance = _F32(0.01) * (fx * fx + fy * fy + bx * bx + by * by) + _F32(0.5)
+            difference = np.sqrt(moved[y, x] if state[y, x] == 1 else stay[y, x])
+            trust = min(_F32(2) - error / tolerance, _F32(1) - (difference - same) * slope)
+            confidence[y, x] = min(max(trust, _F32(0)), _F32(1))
