@@ -113,7 +113,7 @@ def _nearest(name: str, choices: Sequence[str]) -> str:
 def _checked_number(name: str, value: Any, low: float, high: float) -> float | int:
     integer = name in _INTEGERS
     kind = "a whole number" if integer else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise ParameterError(name, value, f"give {kind} from {low:g} to {high:g}")
     if not low <= value <= high or (integer and value != int(value)):
         raise ParameterError(name, value, f"give {kind} from {low:g} to {high:g}")

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engines.api.errors import ParameterError
 from engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
@@ -59,6 +60,7 @@ class EmbeddedModel:
     channels = LATENT_CHANNELS
 
     def __init__(self, height: int, width: int, *, backend: str = "auto", weights: Path | None = None) -> None:
+        self.size = (height, width)
         self._folder = weights or WEIGHTS
         self._backend = backend
         self._key, encoder, decoder, self._unet = _networks(self._folder)
@@ -70,12 +72,16 @@ class EmbeddedModel:
         self._velocity: dict[int, Callable[..., Tensor]] = {}
 
     def prepare(self, batch: int) -> None:
-        """Compile the velocity network for `batch` rows ahead of its first use."""
+        """Compile the velocity network for `batch` rows ahead of its first use; from any thread."""
         if batch not in self._velocity:
             latent = torch.zeros((batch, LATENT_CHANNELS, *self.latent_size))
             level = torch.zeros(batch)
             examples = [latent, latent, level, level, torch.zeros(batch, STYLE_DIM)]
             self._velocity[batch] = compile_network(self._unet, examples, self._backend, key=self._key)
+
+    def ready(self, batch: int) -> bool:
+        """Whether `batch` rows can run without waiting for a compiler."""
+        return any(size >= batch for size in tuple(self._velocity))
 
     def encode(self, frame: Tensor) -> Tensor:
         """(1, H, W, 3) u8 to (1, C, h, w); overwritten by the next call."""
@@ -86,9 +92,18 @@ class EmbeddedModel:
         return self._decode(latent)
 
     def predict(self, x: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
-        """Velocity ε - x at time t: (B, C, h, w). `condition` holds rows of photo, freedom and style."""
-        self.prepare(len(x))
-        return self._velocity[len(x)](x, condition["photo"], t, condition["freedom"], condition["style"])
+        """Velocity ε - x at time t: (B, C, h, w). `condition` holds rows of photo, freedom and style.
+
+        A number of rows that is not compiled borrows the next larger network, if there is one: a stream
+        that fills or empties must not wait for a compiler.
+        """
+        rows = len(x)
+        size = min((size for size in tuple(self._velocity) if size >= rows), default=rows)
+        self.prepare(size)
+        inputs = (x, condition["photo"], t, condition["freedom"], condition["style"])
+        if size > rows:
+            inputs = tuple(F.pad(value, (0, 0) * (value.dim() - 1) + (0, size - rows)) for value in inputs)
+        return self._velocity[size](*inputs)[:rows]
 
     @staticmethod
     def unconditional(condition: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,315 @@
+"""One stream from frames to stylised frames: the engine as a library."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import resource
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.api.errors import ParameterError
+from engines.api.parameters import Parameters
+from engines.backends import describe
+from engines.embedded.model import MULTIPLE, EmbeddedModel, style_condition
+from engines.embedded.networks import degrade
+from engines.flow import WorkingLuma, working_size
+from engines.frames import as_rgb
+from engines.gate import SimilarityGate
+from engines.guidance import Guidance
+from engines.schedules import flow
+from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
+from engines.temporal import TemporalNoise
+from engines.timing import StageClock
+
+PIPELINES = ("sequential", "stream")
+
+
+@dataclass(frozen=True)
+class Stylised:
+    """A result. `image` (height, width, 3) u8 RGB is valid until the next call of the engine.
+
+    Attributes:
+        pts: the capture time given with the frame.
+        index: which frame it was, counted from 0 by the engine.
+        skipped: True where the similarity gate repeats the last picture.
+    """
+
+    image: np.ndarray
+    pts: int
+    index: int
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """What a frame in flight needs at its end: the model and size it began with may have been replaced."""
+
+    pts: int
+    index: int
+    model: EmbeddedModel
+    height: int
+    width: int
+
+
+class Engine:
+    """Turns frames into stylised frames, in order, with one set of live parameters.
+
+    Call everything but `update` from one thread.
+
+    Args:
+        parameters: where to start; see `Parameters`.
+        weights: folder of the embedded model's weights; None for those shipped.
+        backend: `auto`, `openvino` or `torch`.
+        pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
+            `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
+        readout: how the fine noise becomes latent noise, `band_limited` or the paper's `block_mean`.
+
+    Raises:
+        ParameterError: weights missing or corrupt, an unknown backend or pipeline.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        *,
+        weights: Path | None = None,
+        backend: str = "auto",
+        pipeline: str = "sequential",
+        readout: str = "band_limited",
+    ) -> None:
+        if pipeline not in PIPELINES:
+            raise ParameterError("pipeline", pipeline, f"choose from: {', '.join(PIPELINES)}")
+        self.clock = StageClock()
+        self.parameters = parameters or Parameters()
+        self._weights, self._backend, self._pipeline = weights, backend, pipeline
+        self._readout = readout
+        self._lock = threading.Lock()
+        self._wanted: Parameters | None = None
+        self._builder: ThreadPoolExecutor | None = None
+        self._building: Future[EmbeddedModel] | None = None
+        self._frames = self._skipped = 0
+        self._newest = -(2**63)
+        self._last: np.ndarray | None = None
+        self._gate = SimilarityGate(self.parameters.seed)
+        self._model = self._build(self.parameters)
+        self._stream: StreamBatch | None = None
+        self._to_luma = WorkingLuma()
+        self._noise_identity: tuple | None = None
+        self._apply(self.parameters)
+
+    def step(self, frame: np.ndarray) -> np.ndarray:
+        """Stylise one frame and return the newest result (height, width, 3) u8, the caller's own copy.
+
+        With `pipeline="stream"` and n steps the result is that of the frame n-1 calls ago; during the
+        first n-1 calls the first frame is finished at once, so that there always is a picture.
+        """
+        results = self.process(frame)
+        if not results and self._last is None:
+            results = self.flush()
+        if not results:
+            assert self._last is not None
+            return self._last.copy()
+        return results[-1].image.copy()
+
+    def process(self, frame: np.ndarray, pts: int = 0) -> list[Stylised]:
+        """Take in one frame; return what is finished (see `Stylised`), oldest first.
+
+        Raises:
+            ParameterError: the frame is no picture (`engines.frames.as_rgb`) or older than the last one; the
+                stream is as it was.
+        """
+        rgb = as_rgb(frame)
+        if pts < self._newest:
+            raise ParameterError("pts", pts, f"frames come in order of time; the last one had {self._newest}")
+        self._apply_wanted()
+        with self.clock.stage("frame"):
+            tag = _Tag(pts, self._frames, self._model, self.parameters.height, self.parameters.width)
+            self._frames += 1
+            self._newest = pts
+            with self.clock.stage("prepare"):
+                self._load(rgb)
+            if self._gate_skips():
+                self._skipped += 1
+                assert self._last is not None
+                done = self._stream.push([]) if self._stream is not None else []
+                return self._pictures(done) or [Stylised(self._last, pts, tag.index, skipped=True)]
+            noises = self._advance_noise()
+            with self.clock.stage("encode"):
+                photo = self._model.encode(self._input)
+            with self.clock.stage("denoise"):
+                item = self._item(photo, noises, tag)
+                if self._stream is not None:
+                    done = self._stream.push([item])
+                else:
+                    done = denoise([item], self._plan, self._model.predict, self._model.unconditional)
+            return self._pictures(done)
+
+    def flush(self) -> list[Stylised]:
+        """Finish the frames in flight (none with the sequential pipeline); see `process`."""
+        return self._pictures(self._stream.flush() if self._stream is not None else [])
+
+    def update(self, parameters: Parameters) -> None:
+        """Use `parameters` from the next frame on. May be called from any thread.
+
+        A new size is compiled beside the running networks and takes effect, together with the rest of
+        the change, when it is ready; until then the stream goes on as it was.
+        """
+        with self._lock:
+            self._wanted = parameters
+
+    def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
+        """The style of any picture as 100 numbers, for `Parameters.style_vector`."""
+        return self._model.style_vector(as_rgb(picture))
+
+    def report(self) -> dict:
+        """Counters, median and p95 of each stage in ms, memory and what runs the networks."""
+        stages = self.clock.summary()
+        return {
+            "backend": describe(self._backend),
+            "pipeline": self._pipeline,
+            "frames": self._frames,
+            "skipped": self._skipped,
+            "fps": round(1000 / stages["frame"]["p50"], 1) if "frame" in stages else 0.0,
+            "stages_ms": stages,
+            "memory_mb": peak_memory_mb(),
+        }
+
+    # -- parameters -----------------------------------------------------------------------------
+
+    def _apply_wanted(self) -> None:
+        with self._lock:
+            wanted = self._wanted
+        if wanted is None:
+            return
+        if not self._fits(self._model, wanted):
+            if self._building is None:
+                self._builder = self._builder or ThreadPoolExecutor(1, "build")
+                self._building = self._builder.submit(self._build, wanted, self._model)
+            if not self._building.done():
+                return
+            model, self._building = self._building.result(), None
+            if not self._fits(model, wanted):
+                return  # the wish changed meanwhile; the next call builds for the newer one
+            self._model = model
+        with self._lock:
+            if self._wanted is wanted:
+                self._wanted = None
+        self._apply(wanted)
+
+    def _build(self, parameters: Parameters, current: EmbeddedModel | None = None) -> EmbeddedModel:
+        """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
+        size = _padded_size(parameters)
+        if current is not None and current.size == size:
+            model = current
+        else:
+            model = EmbeddedModel(*size, backend=self._backend, weights=self._weights)
+        model.prepare(self._rows(parameters))
+        return model
+
+    def _fits(self, model: EmbeddedModel, parameters: Parameters) -> bool:
+        return model.size == _padded_size(parameters) and model.ready(self._rows(parameters))
+
+    def _rows(self, parameters: Parameters) -> int:
+        """Rows of a full network call: frames in flight, and what guidance adds to them."""
+        frames = parameters.steps if self._pipeline == "stream" else 1
+        mode = Guidance(parameters.guidance, parameters.guidance_scale).active_mode
+        return frames + {"full": frames, "initialize": 1}.get(mode, 0)
+
+    def _apply(self, parameters: Parameters) -> None:
+        """Make `parameters` those of the next frame; frames in flight finish with their own."""
+        self.parameters = parameters
+        self._gate.reset()  # even a still picture is to show the change
+        self._style = style_condition(parameters)[0]
+        self._freedom = torch.tensor(parameters.freedom)
+        guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
+        self._plan = Plan(flow(parameters.steps, parameters.strength), guidance)
+        height, width = self._model.size
+        self._canvas = np.zeros((height, width, 3), np.uint8)
+        self._input = torch.from_numpy(self._canvas[None])
+        self._luma = np.zeros(working_size(height, width), np.uint8)
+        fields = max(1, self._plan.schedule.noise_fields) + 1  # the last hides the photograph
+        identity = (self._model.latent_size, fields, parameters.seed)
+        if identity != self._noise_identity:
+            self._noise_identity = identity
+            self._noise = TemporalNoise(
+                *self._model.latent_size, self._model.channels, fields, parameters.seed, readout=self._readout
+            )
+        if self._pipeline == "stream":
+            if self._stream is None:
+                self._stream = StreamBatch(self._model.predict, self._plan, self._model.unconditional)
+            self._stream.reconfigure(
+                plan=self._plan, predict=self._model.predict, unconditional=self._model.unconditional
+            )
+
+    # -- one frame ------------------------------------------------------------------------------
+
+    def _load(self, rgb: np.ndarray) -> None:
+        """Scale the frame into the network's input; a border up to the multiple of 32 mirrors the picture."""
+        width, height = self.parameters.width, self.parameters.height
+        inside = self._canvas[:height, :width]
+        shrinks = rgb.shape[0] > height and rgb.shape[1] > width
+        if rgb.shape == inside.shape:
+            np.copyto(inside, rgb)
+        else:
+            cv2.resize(rgb, (width, height), dst=inside, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        bottom, right = self._canvas.shape[0] - height, self._canvas.shape[1] - width
+        if bottom or right:
+            bordered = cv2.copyMakeBorder(inside, 0, bottom, 0, right, cv2.BORDER_REFLECT_101)
+            np.copyto(self._canvas, bordered)
+
+    def _gate_skips(self) -> bool:
+        """Whether the similarity gate repeats the last picture instead of this frame."""
+        self._to_luma.convert(self._canvas, self._luma)
+        decision = self._gate.decide(
+            self._luma, threshold=self.parameters.similarity_threshold, max_skip=self.parameters.max_skip
+        )
+        return decision.skip and self._last is not None
+
+    def _advance_noise(self) -> Tensor:
+        p = self.parameters
+        noise = self._noise.advance(self._luma, mode=p.noise, refresh=p.refresh, degradation=p.degradation)
+        for part, milliseconds in self._noise.timings.items():
+            self.clock.add(part, milliseconds)
+        return torch.from_numpy(noise)
+
+    def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
+        hidden = degrade(photo, noises[-1:], self._freedom.view(1))[0]
+        condition = {"photo": hidden, "freedom": self._freedom, "style": self._style}
+        return Frame(photo[0], noises[:-1], condition, tag)
+
+    def _pictures(self, done: list[Finished]) -> list[Stylised]:
+        """Decoded results. All share the decoder's buffer, so that all but the last are copied out of it."""
+        results: list[Stylised] = []
+        for item in done:
+            if results:
+                results[-1] = dataclasses.replace(results[-1], image=results[-1].image.copy())
+            results.append(self._decoded(item))
+        return results
+
+    def _decoded(self, done: Finished) -> Stylised:
+        tag = done.tag
+        assert isinstance(tag, _Tag)
+        with self.clock.stage("decode"):
+            image = tag.model.decode(done.latent[None])[0].numpy()
+        self._last = image[: tag.height, : tag.width]
+        return Stylised(self._last, tag.pts, tag.index)
+
+
+def _padded_size(parameters: Parameters) -> tuple[int, int]:
+    """(height, width) of the networks: the next multiples of 32."""
+    return tuple(math.ceil(side / MULTIPLE) * MULTIPLE for side in (parameters.height, parameters.width))  # type: ignore[return-value]
+
+
+def peak_memory_mb() -> int:
+    """Largest resident size of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)

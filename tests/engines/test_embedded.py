@@ -1,0 +1,128 @@
+"""The shipped model: both backends agree, weights are verified, styles are conditions that blend."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from engines.api import ParameterError, Parameters
+from engines.api.styles import STYLE_NAMES
+from engines.backends import compile_network
+from engines.embedded.model import WEIGHTS, EmbeddedModel, _networks, style_condition
+from engines.embedded.networks import STYLE_DIM, FlowUNet, degrade
+
+BFLOAT16_TOLERANCE = 0.06  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: EmbeddedModel(64, 96, backend=name) for name in ("openvino", "torch")}
+
+
+def test_backends_agree_on_the_velocity(models):
+    generator = torch.Generator().manual_seed(0)
+    x, photo = (torch.randn(2, 20, 8, 12, generator=generator) for _ in range(2))
+    condition = {"photo": photo, "freedom": torch.tensor([0.0, 0.7]), "style": torch.eye(STYLE_DIM)[[3, 19]]}
+    t = torch.tensor([1.0, 0.4])
+    fast, reference = (models[name].predict(x, t, condition).clone() for name in ("openvino", "torch"))
+    assert (fast - reference).std() < BFLOAT16_TOLERANCE * reference.std()
+
+
+def test_backends_agree_on_pixels_and_the_autoencoder_keeps_the_picture(models):
+    frame = _smooth_picture(64, 96)
+    pictures = {}
+    for name, model in models.items():
+        latent = model.encode(torch.from_numpy(frame[None])).clone()
+        pictures[name] = model.decode(latent)[0].numpy().copy()
+        assert pictures[name].shape == frame.shape
+        assert pictures[name].dtype == np.uint8
+    assert np.abs(pictures["openvino"].astype(int) - pictures["torch"].astype(int)).mean() < 1.5
+    error = (pictures["openvino"].astype(float) - frame).astype(float)
+    assert 10 * np.log10(255**2 / np.square(error).mean()) > 30
+
+
+def test_a_result_survives_in_the_callers_copy_only(models):
+    """Buffers are reused: the contract says a result is overwritten by the next call."""
+    model = models["openvino"]
+    first = model.encode(torch.zeros(1, 64, 96, 3, dtype=torch.uint8))
+    kept = first.clone()
+    second = model.encode(torch.full((1, 64, 96, 3), 255, dtype=torch.uint8))
+    assert first.data_ptr() == second.data_ptr()
+    assert not torch.equal(kept, second)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no checksums", "not safetensors"])
+def test_damaged_weights_are_refused_by_name(tmp_path, damage):
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    path = folder / "embedded.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "truncate":
+        path.write_bytes(data[:1000])
+    elif damage == "remove":
+        path.unlink()
+    elif damage == "no checksums":
+        (folder / "checksums.json").unlink()
+    else:
+        path.write_bytes(b"\x80\x04pickle")
+    _networks.cache_clear()
+    with pytest.raises(ParameterError, match=r"embedded\.safetensors") as caught:
+        EmbeddedModel(64, 64, weights=folder)
+    assert caught.value.field == "weights"
+    _networks.cache_clear()
+
+
+def test_weights_fit_in_twenty_megabytes():
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) <= 20e6
+
+
+def test_every_style_has_its_own_effect():
+    torch.manual_seed(0)
+    unet = _networks(WEIGHTS)[3]
+    x, photo = torch.randn(1, 20, 8, 8), torch.randn(1, 20, 8, 8)
+    rows = torch.cat([style_condition(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES])
+    with torch.no_grad():
+        out = unet(x.expand(26, -1, -1, -1), photo.expand(26, -1, -1, -1), torch.ones(26), torch.zeros(26), rows)
+    distances = torch.cdist(out.flatten(1), out.flatten(1)) + torch.eye(26) * 1e6
+    assert distances.min() > 0.5
+
+
+def test_style_condition_blends_names_and_picture():
+    vector = tuple(float(i) for i in range(100))
+    parameters = Parameters(styles=(("fresco", 3), ("weave", 1)), style_vector=vector, style_image_weight=0.25)
+    style = style_condition(parameters)[0]
+    assert style[STYLE_NAMES.index("fresco")] == pytest.approx(0.75 * 0.75)
+    assert style[STYLE_NAMES.index("weave")] == pytest.approx(0.75 * 0.25)
+    assert style[-1] == pytest.approx(99 * 0.25)
+
+
+def test_style_vector_tells_pictures_apart(models):
+    a, b = (models["torch"].style_vector(_smooth_picture(80, 80, seed)) for seed in (0, 1))
+    assert len(a) == 100
+    assert np.abs(np.subtract(a, b)).max() > 0.1
+
+
+def test_degrade_keeps_the_variance_and_reaches_both_ends():
+    photo, noise = torch.randn(1, 4, 64, 64), torch.randn(1, 4, 64, 64)
+    assert torch.equal(degrade(photo, noise, torch.zeros(1)), photo)
+    assert torch.allclose(degrade(photo, noise, torch.ones(1)), noise, atol=1e-6)
+    assert degrade(photo, noise, torch.full((1,), 0.5)).var().item() == pytest.approx(1, abs=0.05)
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ParameterError, match="openvino"):
+        compile_network(FlowUNet(), [], "cuda-magic")
+
+
+def _smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)

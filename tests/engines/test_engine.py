@@ -1,0 +1,225 @@
+"""The engine as a library: what goes in comes out, steadily, whatever changes on the way."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines import Engine, ParameterError, Parameters
+from engines.embedded.model import WEIGHTS, _networks, style_condition
+from engines.embedded.networks import degrade
+
+SMALL = Parameters(width=64, height=64, steps=1)
+
+
+def scene(seed: int = 0, height: int = 64, width: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 255, (max(2, height // 16), max(2, width // 16), 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """One engine for the tests that leave its parameters as they found them."""
+    return Engine(SMALL)
+
+
+def test_the_readme_example():
+    from engines import Engine, Parameters
+
+    engine = Engine(Parameters(styles=(("great-wave", 1.0),), strength=1.0, steps=2, width=64, height=64))
+    frame = np.zeros((48, 80, 3), np.uint8)
+    stylised = engine.step(frame)
+    assert stylised.shape == (64, 64, 3)
+    assert stylised.dtype == np.uint8
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_seed_others():
+    frames = [scene(0), np.roll(scene(0), 3, 1), np.roll(scene(0), 6, 1)]
+    first, again, other = ([Engine(SMALL.replace(seed=seed)).step(f) for f in frames[:1]] for seed in (4, 4, 5))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_strength_zero_is_the_reconstruction(engine):
+    picture = scene(1)
+    gone = Engine(SMALL.replace(strength=0.0)).step(picture)
+    error = gone.astype(float) - picture
+    assert 10 * np.log10(255**2 / np.square(error).mean()) > 30
+
+
+def test_one_step_is_the_flow_models_own_euler_step():
+    """Against the mathematics written out with the plain torch networks and the engine's own noise."""
+    machine = Engine(SMALL.replace(strength=0.6, freedom=0.4), backend="torch")
+    taken = {}
+    advance = machine._noise.advance
+    machine._noise.advance = lambda *a, **k: taken.setdefault("noise", advance(*a, **k))  # type: ignore[method-assign]
+    picture = scene(2)
+    result = machine.step(picture)
+    noise = torch.from_numpy(taken["noise"].copy())
+    _, encoder, decoder, unet = _networks(WEIGHTS)
+    with torch.no_grad():
+        photo = encoder(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
+        x = 0.4 * photo + 0.6 * noise[:1]
+        level = torch.tensor([0.4])
+        velocity = unet(x, degrade(photo, noise[1:], level), torch.tensor([0.6]), level, style_condition(SMALL))
+        expected = ((decoder(x - 0.6 * velocity) + 1) * 127.5).clamp(0, 255).round()[0].permute(1, 2, 0).numpy()
+    assert np.abs(result - expected).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (50, 70, 1), (33, 91, 3), (120, 40, 4)])
+def test_frames_of_any_size_and_kind_give_the_configured_size(engine, shape):
+    frame = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    assert engine.step(frame).shape == (64, 64, 3)
+
+
+def test_a_bad_frame_is_refused_and_the_stream_goes_on(engine):
+    with pytest.raises(ParameterError, match="NaN"):
+        engine.step(np.full((8, 8, 3), np.nan))
+    assert engine.step(scene()).any()
+
+
+def test_a_size_that_is_no_multiple_of_32_keeps_its_shape_and_its_picture():
+    picture = scene(3, 72, 104)
+    result = Engine(SMALL.replace(width=104, height=72, strength=0.0)).step(picture)
+    assert result.shape == (72, 104, 3)
+    assert np.abs(result.astype(int) - picture).mean() < 8
+
+
+def test_stream_pipeline_gives_every_frame_once_and_in_order():
+    machine = Engine(SMALL.replace(steps=3), pipeline="stream")
+    frames = [scene(k) for k in range(6)]
+    results = [r for k, frame in enumerate(frames) for r in machine.process(frame, pts=100 + k)]
+    assert [r.index for r in results] == [0, 1, 2, 3]
+    results += machine.flush()
+    assert [(r.index, r.pts) for r in results] == [(k, 100 + k) for k in range(6)]
+
+
+def test_stream_and_sequential_pipelines_paint_the_same_pictures():
+    parameters = SMALL.replace(steps=2, strength=0.8)
+    frames = [np.roll(scene(7), 2 * k, 1) for k in range(3)]
+    sequential = Engine(parameters, backend="torch")
+    stream = Engine(parameters, backend="torch", pipeline="stream")
+    one = [sequential.step(frame).astype(int) for frame in frames]
+    two = [r.image.astype(int).copy() for frame in frames for r in stream.process(frame)]
+    two += [r.image.astype(int) for r in stream.flush()]
+    for a, b in zip(one, two, strict=True):
+        assert np.abs(a - b).max() <= 1
+
+
+def test_step_always_has_a_picture_even_while_the_stream_fills():
+    machine = Engine(SMALL.replace(steps=4), pipeline="stream")
+    assert all(machine.step(scene(k)).shape == (64, 64, 3) for k in range(6))
+
+
+def test_a_new_size_is_prepared_beside_the_stream_and_no_frame_is_missing():
+    machine = Engine(SMALL)
+    machine.step(scene())
+    machine.update(machine.parameters.replace(width=96, height=96))
+    sizes = []
+    deadline = time.monotonic() + 60
+    while (not sizes or sizes[-1] != (96, 96)) and time.monotonic() < deadline:
+        sizes.append(machine.step(scene()).shape[:2])
+    assert sizes[0] == (64, 64)
+    assert sizes[-1] == (96, 96)
+    assert set(sizes) == {(64, 64), (96, 96)}
+
+
+@pytest.mark.parametrize("pipeline", ["sequential", "stream"])
+def test_a_change_of_size_and_guidance_loses_no_frame_in_flight(pipeline):
+    machine = Engine(SMALL.replace(steps=3), pipeline=pipeline, backend="torch")
+    seen = []
+    for k in range(12):
+        if k == 4:
+            machine.update(machine.parameters.replace(width=96, height=72, guidance="full", guidance_scale=2.0))
+        for result in machine.process(scene(k), pts=k):
+            assert result.image.shape in ((64, 64, 3), (72, 96, 3))
+            seen.append((result.index, result.image.shape[0]))
+        time.sleep(0.05)  # the new networks are prepared meanwhile
+    seen += [(r.index, r.image.shape[0]) for r in machine.flush()]
+    assert [index for index, _ in seen] == list(range(12))
+    assert seen[-1][1] == 72
+
+
+def test_time_that_goes_backwards_is_refused_and_the_stream_goes_on(engine):
+    machine = Engine(SMALL)
+    machine.process(scene(), pts=10)
+    with pytest.raises(ParameterError, match="order of time"):
+        machine.process(scene(), pts=9)
+    assert [r.pts for r in machine.process(scene(), pts=10)] == [10]
+
+
+def test_gate_shows_a_change_of_style_at_once():
+    machine = Engine(SMALL.replace(similarity_threshold=0.9, max_skip=100))
+    machine.process(scene())
+    assert machine.process(scene())[0].skipped
+    machine.update(machine.parameters.replace(styles=(("inferno", 1.0),)))
+    assert not machine.process(scene())[0].skipped
+
+
+def test_gate_repeats_a_still_picture_and_wakes_on_a_cut():
+    machine = Engine(SMALL.replace(similarity_threshold=0.9, max_skip=3))
+    still = scene(0)
+    skipped = [machine.process(still)[0].skipped for _ in range(9)]
+    assert skipped == [False, True, True, True, False, True, True, True, False]
+    assert not machine.process(scene(1))[0].skipped
+    assert machine.report()["skipped"] == 6
+
+
+def test_gate_lets_frames_in_flight_finish():
+    machine = Engine(SMALL.replace(steps=3, similarity_threshold=0.9, max_skip=100), pipeline="stream")
+    seen = [r.index for _ in range(3) for r in machine.process(scene(0)) if not r.skipped]
+    assert seen == [0]
+
+
+CHANGES = st.fixed_dictionaries({}, optional={
+    "strength": st.floats(-0.5, 1.5), "freedom": st.floats(-0.5, 1.5), "steps": st.integers(-1, 5),
+    "guidance": st.sampled_from(["none", "full", "self", "initialize", "wild"]),
+    "guidance_scale": st.floats(0, 25), "delta": st.floats(0, 3), "seed": st.integers(-3, 3),
+    "noise": st.sampled_from(["warped", "fixed", "independent", "boiling"]),
+    "refresh": st.floats(0, 1.2), "degradation": st.floats(0, 1.2),
+    "similarity_threshold": st.floats(0, 1.2), "max_skip": st.integers(0, 3),
+    "styles": st.sampled_from([(("weave", 1.0),), (("weave", 1.0), ("fresco", 2.0)), (("wave", 1.0),)]),
+})  # fmt: skip
+
+
+@settings(max_examples=4)
+@given(st.lists(CHANGES, min_size=60, max_size=60), st.sampled_from(["sequential", "stream"]))
+def test_random_changes_never_lose_a_frame_or_break_the_picture(changes, pipeline):
+    machine = Engine(SMALL, pipeline=pipeline, backend="torch")  # compiles nothing for each new batch size
+    wanted = SMALL
+    seen = []
+    for k, change in enumerate(changes):
+        try:
+            wanted = wanted.replace(**change)
+        except ParameterError as error:
+            assert error.field in (*change, "style weight")
+        machine.update(wanted)
+        for result in machine.process(np.roll(scene(0), k, 1), pts=k):
+            assert result.image.shape == (64, 64, 3)
+            seen.append(result.index)
+    count = len(changes)
+    while machine.parameters != wanted:  # networks for another guidance are prepared beside the stream
+        seen += [r.index for r in machine.process(scene(0), pts=count)]
+        count += 1
+    seen += [r.index for r in machine.flush()]
+    assert sorted(seen) == list(range(count))
+
+
+def test_report_names_stages_backend_and_memory(engine):
+    engine.step(scene())
+    report = engine.report()
+    assert {"prepare", "flow", "warp", "readout", "encode", "denoise", "decode", "frame"} <= set(report["stages_ms"])
+    assert "openvino" in report["backend"]
+    assert 50 < report["memory_mb"] < 4000
+
+
+def test_an_unknown_pipeline_is_refused():
+    with pytest.raises(ParameterError, match="sequential"):
+        Engine(SMALL, pipeline="magic")
