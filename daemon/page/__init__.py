@@ -1,0 +1,1 @@
+"""The page: live pictures and controls in the browser, served over HTTP."""

@@ -1,0 +1,299 @@
+"""`driftcam run` as a function: from options to a report."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from daemon.control import Control
+from daemon.engine_process import worker_command
+from daemon.errors import RunError
+from daemon.frames import model_size
+from daemon.measure import peak_memory_mb
+from daemon.session import Session
+from daemon.sinks import Sink
+from daemon.sources import Source, open_source
+from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_source
+from daemon.supervisor import Patience, Supervisor
+from engines.api import ParameterError, Parameters
+
+DEFAULT_LISTEN = "127.0.0.1:8900"
+NOTICES = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run.
+
+    Attributes:
+        source: `clip:PATH`, `webcam[:N]` or `test`.
+        sinks: any of `file:PATH`, `page`, `virtualcam[:DEVICE]`.
+        parameters: at the start; the page changes them.
+        size: (width, height) of the model's picture; None follows the shape of the source.
+        style_image: a picture whose style is used.
+        frames: end after so many results.
+        compare: a file shows the frame beside the result.
+        listen: address of the page.
+        weights: other weights than the embedded ones.
+        engine: MODULE:CLASS of another engine.
+        patience: of the supervisor.
+    """
+
+    source: str
+    sinks: tuple[str, ...]
+    parameters: Parameters = field(default_factory=Parameters)
+    size: tuple[int, int] | None = None
+    style_image: Path | None = None
+    frames: int | None = None
+    compare: bool = False
+    listen: str = DEFAULT_LISTEN
+    weights: Path | None = None
+    engine: str | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; `total` is None for a source without a known end."""
+
+    done: int
+    total: int | None
+    fps: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run went. Times in ms, each with p50 and p95.
+
+    Attributes:
+        frames: results delivered.
+        seconds, fps: from the first result to the last.
+        first_frame_s: from the start of the run to the first result.
+        frame_ms: a frame in the engine.
+        latency_ms: from capture to the result.
+        stages_ms: by stage: the engine's own stages, and `source`, reading and scaling beside it.
+        dropped: frames or results that a newer one replaced.
+        restarts: of the engine.
+        memory_peak_mb: of the two processes.
+        backend: the engine's words on what it runs on.
+        parameters: at the end.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    fps: float = 0.0
+    first_frame_s: float | None = None
+    frame_ms: dict[str, float] = field(default_factory=dict)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    dropped: int = 0
+    restarts: int = 0
+    memory_peak_mb: dict[str, float | None] = field(default_factory=dict)
+    backend: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+async def run_async(
+    options: Options,
+    *,
+    stop: asyncio.Event | None = None,
+    notify: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_page: Callable[[str], None] = lambda address: None,
+) -> Report:
+    """Run until the source ends, `options.frames` were delivered or `stop` is set.
+
+    `notify` gets lines for people (the engine restarts, a camera is gone), `on_page` the page's address.
+    Raises `ParameterError` for an option that cannot be used and `RunError` for what fails later; either is one
+    clear line. Files are complete and processes ended when it returns or raises.
+    """
+    started = time.monotonic()
+    stop = stop or asyncio.Event()
+    run = _Run(options, stop, notify, on_progress, on_page)
+    try:
+        if not await _unless(stop, run.open()):
+            return Report()
+        return await run.to_end(started)
+    finally:
+        await run.close()
+
+
+async def _unless(stop: asyncio.Event, opening: Coroutine[Any, Any, None]) -> bool:
+    """Whether `opening` came to its end before `stop` was set, which cancels it."""
+    tasks = [asyncio.ensure_future(opening), asyncio.create_task(stop.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            return False
+        await tasks[0]
+        return True
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Run:
+    """The parts of a run, in the order in which they are opened."""
+
+    def __init__(
+        self,
+        options: Options,
+        stop: asyncio.Event,
+        notify: Callable[[str], None],
+        on_progress: Callable[[Progress], None],
+        on_page: Callable[[str], None],
+    ) -> None:
+        self._options, self._stop, self._on_progress, self._on_page = options, stop, on_progress, on_page
+        self._tell = notify
+        self._loop = asyncio.get_running_loop()
+        self._notices: deque[str] = deque(maxlen=NOTICES)
+        self._sinks: list[Sink] = []
+        self._session: Session | None = None
+        self._supervisor = Supervisor(
+            worker_command(options.engine, options.weights), notify=self._notify, patience=options.patience
+        )
+
+    async def open(self) -> None:
+        """Everything that can be wrong with the options is found here."""
+        options = self._options
+        source_spec, sink_specs = parse_source(options.source), [parse_sink(text) for text in options.sinks]
+        _check_together(source_spec, sink_specs)
+        parse_listen(options.listen)
+        # The engine loads its libraries while the source and the sinks are opened.
+        await self._supervisor.prepare()
+        self._source: Source = await asyncio.to_thread(open_source, source_spec, self._notify_from_thread)
+        info = self._source.info
+        width, height = options.size or model_size(info.width, info.height)
+        parameters = options.parameters.replace(width=width, height=height)
+        self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
+        self._control = Control(parameters, self._supervisor)
+        self._supervisor.on_going_back = self._control.took_effect
+        for spec in sink_specs:
+            self._sinks.append(await self._open_sink(spec, info.fps))
+        await self._supervisor.start(parameters, live=self._live)
+        if options.style_image is not None:
+            from daemon.pictures import read_picture
+
+            await self._control.use_picture(await asyncio.to_thread(read_picture, options.style_image))
+
+    async def to_end(self, started: float) -> Report:
+        """Move the frames; the report."""
+        self._session = session = Session(
+            self._source,
+            self._supervisor,
+            self._sinks,
+            self._control,
+            live=self._live,
+            frames=self._options.frames,
+            notify=self._notify,
+            on_result=self._progress,
+        )
+        await session.run(self._stop)
+        engine = await self._supervisor.report()
+        pid = self._supervisor.pid
+        memory = {"daemon": peak_memory_mb(), "engine": peak_memory_mb(pid) if pid else None}
+        await self._close_sinks()
+        return Report(
+            frames=session.delivered,
+            seconds=round(session.last - (session.first or session.last), 3),
+            fps=round(session.fps, 2),
+            first_frame_s=round(session.first - started, 3) if session.first else None,
+            frame_ms=session.engine_ms.summary(),
+            latency_ms=session.latency.summary(),
+            stages_ms={"source": session.source_ms.summary(), **engine.get("stages_ms", {})},
+            dropped=self._supervisor.dropped + session.sink_dropped,
+            restarts=self._supervisor.restarts,
+            memory_peak_mb=memory,
+            backend=self._supervisor.backend,
+            parameters=self._control.parameters.to_dict(),
+        )
+
+    async def close(self) -> None:
+        """Free everything, whatever happened before."""
+        try:
+            await self._close_sinks()
+        finally:
+            await self._supervisor.close()
+
+    async def _close_sinks(self) -> None:
+        """All of them, before the first failure is raised."""
+        failure: RunError | None = None
+        while self._sinks:
+            try:
+                await self._sinks.pop().close()
+            except RunError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    async def _open_sink(self, spec: Spec, fps: float) -> Sink:
+        if spec.kind == "file":
+            from daemon.sinks.file import FileSink
+
+            return FileSink(spec.argument, fps, compare=self._options.compare)
+        if spec.kind == "virtualcam":
+            from daemon.sinks.virtualcam import VirtualCameraSink, find_device
+
+            device = find_device(device_number(spec.argument))
+            parameters = self._control.parameters
+            return VirtualCameraSink(device, parameters.width, parameters.height, fps)
+        from daemon.page.preview import Preview
+        from daemon.page.server import PageServer
+        from daemon.sinks.page import PageSink
+
+        preview = Preview()
+        server = PageServer(self._control, preview, self._statistics)
+        self._on_page(await server.start(*parse_listen(self._options.listen)))
+        return PageSink(preview, server)
+
+    def _statistics(self) -> Mapping[str, Any]:
+        session = self._session
+        return {
+            "source": self._options.source,
+            "live": self._live,
+            "fps": round(session.rate.value(time.monotonic()), 1) if session else 0.0,
+            "latency_ms": round(session.latency.recent(), 1) if session else 0.0,
+            "engine": self._supervisor.state,
+            "backend": self._supervisor.backend,
+            "dropped": self._supervisor.dropped,
+            "notices": list(self._notices),
+        }
+
+    def _progress(self, session: Session) -> None:
+        total = self._options.frames or (None if self._live else self._source.info.frames)
+        self._on_progress(Progress(session.delivered, total, session.rate.value(time.monotonic())))
+
+    def _notify(self, line: str) -> None:
+        self._notices.append(line)
+        self._tell(line)
+
+    def _notify_from_thread(self, line: str) -> None:
+        self._loop.call_soon_threadsafe(self._notify, line)
+
+
+def _check_together(source: Spec, sinks: list[Spec]) -> None:
+    """What is wrong only in combination. Raises `ParameterError`."""
+    if not sinks:
+        raise ParameterError("sink", "nothing", "give at least one of file:PATH, page, virtualcam")
+    seen: set[str] = set()
+    for spec in sinks:
+        key = f"{spec.kind}:{os.path.realpath(spec.argument)}" if spec.kind == "file" else str(spec)
+        if key in seen:
+            raise ParameterError("sink", str(spec), "give it once")
+        seen.add(key)
+        if spec.kind == "file" and source.kind == "clip":
+            here, there = Path(spec.argument), Path(source.argument)
+            if here.exists() and there.exists() and here.samefile(there):
+                raise ParameterError("sink", str(spec), "it is the source itself; write to another file")

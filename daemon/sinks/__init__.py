@@ -1,0 +1,25 @@
+"""Where results go."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from daemon.frames import Result
+
+
+class Sink(Protocol):
+    """Opened by its constructor, which raises `ParameterError`; used from the event loop only.
+
+    `offer` is called with every result and never waits: False means that there was no room. `room` waits until
+    there is; it is only asked when no frame may be lost. Both raise `RunError` once the sink has failed.
+    `close` finishes what was begun and frees everything, also after a failure, and raises `RunError` where
+    finishing failed.
+    """
+
+    name: str
+
+    async def room(self) -> None: ...
+
+    def offer(self, result: Result) -> bool: ...
+
+    async def close(self) -> None: ...

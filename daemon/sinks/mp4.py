@@ -1,0 +1,101 @@
+"""Writing H.264 into a fragmented MP4, which plays up to the last whole fragment however the writing ends."""
+
+from __future__ import annotations
+
+import os
+import stat
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+TIME_BASE = Fraction(1, 90_000)
+FRAGMENT_US = 500_000
+CODECS = ("libx264", "libopenh264", "mpeg4")  # not every FFmpeg is built with x264
+OPTIONS = {"libx264": {"preset": "veryfast", "crf": "18"}, "libopenh264": {"b": "8000000"}, "mpeg4": {"q": "3"}}
+BT709 = 1
+
+
+class _Output:
+    """The file as FFmpeg sees it: the first write error is kept, for FFmpeg hides it until the end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        while rest and self.failure is None:
+            try:
+                rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self.failure = error
+        return len(data)
+
+
+class Mp4Writer:
+    """Encodes pictures of one size into `file`, an unbuffered file that stays the caller's.
+
+    Raises `OSError` from `add` and `close` when the file cannot be written.
+    """
+
+    def __init__(self, file: BinaryIO, width: int, height: int, fps: float) -> None:
+        self._output = _Output(file)
+        movflags = "frag_keyframe+empty_moov+default_base_moof"
+        options = {"movflags": movflags, "frag_duration": str(FRAGMENT_US), "flush_packets": "1"}
+        self._container = av.open(self._output, "w", format="mp4", options=options)
+        rate = Fraction(fps).limit_denominator(1001)
+        codec = next(name for name in CODECS if name in av.codecs_available)
+        stream = self._container.add_stream(codec, rate=rate, options=OPTIONS[codec])
+        assert isinstance(stream, av.VideoStream)
+        self._stream, context = stream, stream.codec_context
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "yuv420p"
+        context.time_base, context.gop_size, context.max_b_frames = TIME_BASE, max(1, round(fps)), 0
+        context.color_range, context.colorspace = ColorRange.MPEG, BT709
+        context.color_primaries = context.color_trc = BT709
+        self._first: int | None = None
+        self._last = -1
+
+    def add(self, image: np.ndarray, pts: int) -> None:
+        """One RGB picture; `pts` in ns, rising."""
+        self._first = pts if self._first is None else self._first
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        self._last = max(self._last + 1, round((pts - self._first) * 9 / 100_000))
+        frame.pts, frame.time_base = self._last, TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+        self._check()
+
+    def close(self) -> None:
+        """The last pictures and the end of the file."""
+        try:
+            if self._output.failure is None:
+                self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+        self._check()
+
+    def _check(self) -> None:
+        if self._output.failure is not None:
+            raise self._output.failure
+
+
+def cut_to_whole_fragments(file: BinaryIO) -> None:
+    """Cut what a failed write left behind the last whole fragment of a regular file."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return
+    end = os.fstat(file.fileno()).st_size
+    position = whole = 0
+    while position + 8 <= end:
+        head = os.pread(file.fileno(), 8, position)
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if size < 8 or position + size > end:
+            break
+        position += size
+        if kind != b"moof":  # a moof counts only together with the mdat behind it
+            whole = position
+    os.ftruncate(file.fileno(), whole)

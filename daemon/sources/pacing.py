@@ -1,0 +1,23 @@
+"""Playing material at its own speed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Pace:
+    """Waits until the moment of each frame. Who is late goes on from there instead of hurrying."""
+
+    LATE = 200_000_000
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._start: int | None = None
+
+    def wait(self, due: int) -> None:
+        """Until `due` ns after the first frame, or until stopped."""
+        now = time.monotonic_ns()
+        if self._start is None or now - self._start - due > self.LATE:
+            self._start = now - due
+        self._stop.wait(max(0, self._start + due - now) / 1e9)

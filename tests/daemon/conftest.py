@@ -1,0 +1,107 @@
+"""Small clips made on the fly, and runs with the stand-in engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from daemon.run import Options, Progress, Report, run_async
+from daemon.supervisor import Patience
+from engines.api import Parameters
+from tests.daemon import standin
+
+ROOT = Path(__file__).parents[2]
+SIZE = (128, 64)
+IMPATIENT = Patience(start=60, answer=2.0, backoff=0.05, backoff_most=0.2)
+
+
+@pytest.fixture(autouse=True)
+def importable_standin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def grey_of(number: int) -> int:
+    """The brightness of frame `number` of a test clip."""
+    return 40 + number * 4 % 160
+
+
+def write_clip(path: Path, frames: int = 20, *, size: tuple[int, int] = SIZE, fps: int = 10, rotation: int = 0) -> Path:
+    """Grey frames, each with a brightness of its own, and a bright upper left corner."""
+    width, height = size
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(frames):
+            image = np.full((height, width, 3), grey_of(number), np.uint8)
+            image[: height // 4, : width // 4] = 250
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def read_clip(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Time in seconds and RGB picture of every frame."""
+    with av.open(str(path)) as container:
+        return [(float(f.pts * f.time_base), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")
+
+
+@dataclass
+class Running:
+    """A run in the background, and what it said."""
+
+    task: asyncio.Task[Report]
+    stop: asyncio.Event
+    lines: list[str] = field(default_factory=list)
+    progress: Progress = field(default_factory=lambda: Progress(0, None, 0.0))
+    address: str = ""
+
+    async def until(self, condition: Callable[[Running], bool], timeout: float = 30.0) -> None:
+        """Wait for `condition`; fails when the run ends before."""
+        async with asyncio.timeout(timeout):
+            while not condition(self):
+                if self.task.done():
+                    self.task.result()
+                    raise AssertionError("the run ended before")
+                await asyncio.sleep(0.02)
+
+    async def end(self) -> Report:
+        self.stop.set()
+        return await self.task
+
+
+def start_run(source: str, *sinks: str, **options: object) -> Running:
+    """With the stand-in engine, 128×64 and little patience unless told otherwise."""
+    values: dict = {"engine": standin.NAME, "size": SIZE, "patience": IMPATIENT, "listen": "127.0.0.1:0"} | options
+    stop = asyncio.Event()
+    run = Running(task=None, stop=stop)  # type: ignore[arg-type]
+    run.task = asyncio.create_task(
+        run_async(
+            Options(source, sinks, **values),
+            stop=stop,
+            notify=run.lines.append,
+            on_progress=lambda progress: setattr(run, "progress", progress),
+            on_page=lambda address: setattr(run, "address", address),
+        )
+    )
+    return run
+
+
+def with_seed(seed: int) -> Parameters:
+    return Parameters(seed=seed)

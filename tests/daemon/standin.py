@@ -1,0 +1,65 @@
+"""An engine that is quick and misbehaves on demand. The worker loads it as `tests.daemon.standin:Engine`.
+
+It gives back the negative of the frame, after `STANDIN_DELAY_MS` from the environment. The seed asks for trouble.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engines.api import ParameterError, Parameters
+
+REFUSED, HANGS, DIES, RAISES, DIES_AT_START = 101, 102, 103, 104, 105
+NAME = "tests.daemon.standin:Engine"
+
+
+@dataclass(frozen=True)
+class Stylised:
+    image: np.ndarray
+    pts: int
+    index: int
+    skipped: bool = False
+
+
+class Engine:
+    def __init__(self, parameters: Parameters, weights: Path | None = None) -> None:
+        if weights is not None:
+            raise ParameterError("weights", str(weights), "the file is damaged")
+        if parameters.seed == DIES_AT_START:
+            raise MemoryError("no memory left on the device")
+        self._parameters, self._count = parameters, 0
+        self._image = np.empty((0, 0, 3), np.uint8)
+        self._delay = float(os.environ.get("STANDIN_DELAY_MS", "0")) / 1000
+
+    def process(self, frame: np.ndarray, pts: int) -> list[Stylised]:
+        if self._parameters.seed == HANGS:
+            time.sleep(3600)
+        if self._parameters.seed == DIES:
+            os._exit(1)
+        if self._parameters.seed == RAISES:
+            raise ValueError("the picture made the engine stumble")
+        time.sleep(self._delay)
+        self._image[...] = 0  # a result is only valid until the next call: whoever kept it sees black
+        self._image = cv2.resize(255 - frame, (self._parameters.width, self._parameters.height))
+        self._count += 1
+        return [Stylised(self._image, pts, self._count - 1)]
+
+    def flush(self) -> list[Stylised]:
+        return []
+
+    def update(self, parameters: Parameters) -> None:
+        if parameters.seed == REFUSED:
+            raise ParameterError("seed", parameters.seed, "this engine does not like it")
+        self._parameters = parameters
+
+    def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
+        return tuple(float(x) for x in np.resize(picture.mean((0, 1)), 100))
+
+    def report(self) -> dict:
+        return {"backend": "stand-in", "frames": self._count, "stages_ms": {"frame": {"p50": 1.0, "p95": 2.0}}}

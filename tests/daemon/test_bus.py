@@ -1,0 +1,192 @@
+"""The codec, the shared memory and the book-keeping of slots, also against a hostile peer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.api.bus import (
+    HEADER,
+    MAGIC,
+    MAJOR,
+    MAX_JSON,
+    MINOR,
+    BusError,
+    Decoder,
+    Message,
+    MessageType,
+    PixelFormat,
+    SlotLedger,
+    SlotPool,
+    create_memory,
+    encode,
+)
+
+COUNT, BYTES = 3, 64 * 64 * 3
+u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+bodies = st.dictionaries(st.text(max_size=8), st.integers() | st.floats(allow_nan=False) | st.text(max_size=20))
+messages = st.builds(
+    Message,
+    st.sampled_from(MessageType),
+    *(st.integers(0, 2**16 - 1), u32, u32, u32, u32, u64, st.integers(-(2**63), 2**63 - 1), u64),
+    bodies,
+)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[SlotPool]:
+    fd = create_memory(COUNT, BYTES)
+    pool = SlotPool(fd, COUNT, BYTES)
+    os.close(fd)
+    yield pool
+    pool.close()
+
+
+def test_the_header_is_64_bytes_and_lies_where_the_document_says() -> None:
+    message = Message(MessageType.RESULT, 1, 2, 3, 4, 5, 6, -7, 8, {"a": 1})
+    data = encode(message)
+    assert HEADER.size == 64
+    assert data[:4] == MAGIC
+    places = {4: (2, MAJOR), 6: (2, MINOR), 8: (2, 5), 10: (2, 1), 12: (4, 2), 16: (4, 3), 20: (4, 4), 24: (4, 5)}
+    places |= {28: (4, 0), 32: (8, 6), 48: (8, 8), 56: (4, len(b'{"a":1}')), 60: (4, 0)}
+    for offset, (size, value) in places.items():
+        assert int.from_bytes(data[offset : offset + size], "little") == value, f"offset {offset}"
+    assert int.from_bytes(data[40:48], "little", signed=True) == -7
+
+
+@given(st.lists(messages, max_size=5), st.data())
+def test_messages_survive_the_way_however_the_stream_is_cut(sent: list[Message], data: st.DataObject) -> None:
+    stream = b"".join(map(encode, sent))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    decoder = Decoder()
+    parts = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [message for part in parts for message in decoder.feed(part)] == sent
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_refused_or_waits_for_more(data: bytes) -> None:
+    read_or_refused(data)
+    read_or_refused(MAGIC + MAJOR.to_bytes(2, "little") + data)
+
+
+@given(messages, st.integers(0, 63), st.integers(0, 255))
+def test_a_flipped_byte_never_does_harm(message: Message, place: int, value: int) -> None:
+    data = bytearray(encode(message))
+    data[place] = value
+    read_or_refused(bytes(data))
+
+
+def read_or_refused(data: bytes) -> None:
+    try:
+        for message in Decoder().feed(data):
+            assert isinstance(message, Message)
+    except BusError:
+        pass
+
+
+def header(**changes: int) -> bytes:
+    fields = {"major": MAJOR, "minor": MINOR, "type": 4, "json": 0} | changes
+    return HEADER.pack(MAGIC, fields["major"], fields["minor"], fields["type"], *[0] * 9, fields["json"], 0)
+
+
+def test_another_major_version_is_refused_and_named() -> None:
+    with pytest.raises(BusError, match=rf"version {MAJOR + 1}\.0"):
+        list(Decoder().feed(header(major=MAJOR + 1)))
+
+
+def test_an_unknown_type_is_skipped_from_a_newer_minor_version_and_refused_otherwise() -> None:
+    known = Message(MessageType.RELEASE)
+    assert list(Decoder().feed(header(minor=MINOR + 1, type=999) + encode(known))) == [known]
+    with pytest.raises(BusError, match="999"):
+        list(Decoder().feed(header(type=999)))
+
+
+@pytest.mark.parametrize("text", [b"[1]", b"{", b"\xff\xfe", b"[" * MAX_JSON])
+def test_json_that_is_no_object_is_refused(text: bytes) -> None:
+    with pytest.raises(BusError, match="JSON"):
+        list(Decoder().feed(header(json=len(text)) + text))
+
+
+def test_json_without_end_is_refused_before_it_is_stored() -> None:
+    with pytest.raises(BusError, match="bytes, more than"):
+        list(Decoder().feed(header(json=MAX_JSON + 1)))
+    with pytest.raises(BusError, match="bytes, more than"):
+        encode(Message(MessageType.REPLY, body={"a": "x" * MAX_JSON}))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (1, 64), (63, 5)])
+def test_a_picture_comes_out_as_it_went_in(pool: SlotPool, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    other = np.full((64, 64, 3), 7, np.uint8)
+    beside = pool.write(2, other, Message(MessageType.FRAME))
+    described = pool.write(1, image, Message(MessageType.FRAME, pts=5))
+    assert described.pts == 5
+    np.testing.assert_array_equal(pool.read(described), image)
+    np.testing.assert_array_equal(pool.read(beside), other)
+
+
+def test_rows_may_be_longer_than_the_picture(pool: SlotPool) -> None:
+    padded = pool.write(0, np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3), Message(MessageType.FRAME))
+    narrow = dataclasses.replace(padded, width=4)
+    np.testing.assert_array_equal(pool.read(narrow), pool.read(padded)[:, :4])
+
+
+@given(messages)
+def test_no_description_reads_outside_its_slot(pool: SlotPool, message: Message) -> None:
+    picture_or_refused(pool, message)
+
+
+@given(*(st.integers(0, n) for n in (4, 70, 70, 250, 2, 15_000)))
+def test_no_near_miss_does_either(pool: SlotPool, slot: int, w: int, h: int, stride: int, kind: int, size: int) -> None:
+    picture_or_refused(pool, Message(MessageType.FRAME, slot, w, h, stride, kind, payload_size=size))
+    picture_or_refused(pool, Message(MessageType.FRAME, slot, w, h, stride, kind, payload_size=stride * h))
+
+
+def picture_or_refused(pool: SlotPool, message: Message) -> None:
+    try:
+        image = pool.read(message)
+    except BusError:
+        return
+    assert message.slot < COUNT
+    assert image.shape == (message.height, message.width, 3)
+    assert message.pixel_format == PixelFormat.RGB24
+    assert message.stride * message.height == message.payload_size <= BYTES
+
+
+def test_memory_that_could_shrink_under_us_is_refused() -> None:
+    fd = os.memfd_create("open", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, COUNT * BYTES)
+    with pytest.raises(BusError, match="not sealed"):
+        SlotPool(fd, COUNT, BYTES)
+    os.close(fd)
+
+
+def test_memory_of_another_size_or_kind_is_refused(tmp_path) -> None:
+    fd = create_memory(COUNT, BYTES)
+    with pytest.raises(BusError, match="is not 4 slots"):
+        SlotPool(fd, COUNT + 1, BYTES)
+    for count, size in [(0, BYTES), (17, BYTES), (COUNT, 0), (COUNT, -1)]:
+        with pytest.raises(BusError, match="slots of"):
+            SlotPool(fd, count, size)
+    os.close(fd)
+    with open(tmp_path / "file", "w+b") as file, pytest.raises(BusError, match=r"not a memfd|not sealed"):
+        SlotPool(file.fileno(), COUNT, BYTES)
+
+
+def test_a_slot_is_filled_by_one_side_at_a_time() -> None:
+    ledger = SlotLedger(2)
+    taken = {ledger.take(), ledger.take()}
+    assert taken == {0, 1}
+    assert ledger.take() is None
+    ledger.give_back(1)
+    assert ledger.out == 1
+    for slot in (1, 2, 65_535):
+        with pytest.raises(BusError, match="was not out"):
+            ledger.give_back(slot)
+    assert ledger.take() == 1

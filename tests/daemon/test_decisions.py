@@ -1,0 +1,112 @@
+"""The pure decisions: sizes, addresses, restarts, rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.engine_process import ending
+from daemon.frames import cover, model_size
+from daemon.measure import Rate, Samples, peak_memory_mb
+from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
+from daemon.supervisor import Patience, hangs, restart_delay
+from engines.api import ParameterError, Parameters
+
+
+@pytest.mark.parametrize(
+    ("source", "model"),
+    [((1920, 1080), (512, 288)), ((1080, 1920), (288, 512)), ((640, 480), (448, 320)), ((100, 100), (384, 384))],
+)
+def test_the_model_gets_the_shape_of_the_source(source: tuple[int, int], model: tuple[int, int]) -> None:
+    assert model_size(*source) == model
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_every_source_has_a_size_that_the_model_accepts(width: int, height: int) -> None:
+    model_width, model_height = model_size(width, height)
+    Parameters(width=model_width, height=model_height)
+
+
+@given(*(st.integers(1, 90) for _ in range(4)))
+def test_a_picture_of_any_shape_covers_any_other(w: int, h: int, width: int, height: int) -> None:
+    image = np.full((h, w, 3), 9, np.uint8)
+    covered = cover(image, width, height)
+    assert covered.shape == (height, width, 3)
+    assert (covered == 9).all()
+
+
+def test_covering_cuts_both_sides_evenly_and_stretches_nothing() -> None:
+    image = np.zeros((40, 160, 3), np.uint8)
+    image[:, 60:100] = 200  # the square in the middle
+    covered = cover(image, 40, 40)
+    assert (covered == 200).all()
+
+
+def test_words_after_source_and_sink() -> None:
+    assert parse_source("clip:a:b.mp4") == Spec("clip", "a:b.mp4")
+    assert parse_source("webcam") == Spec("webcam")
+    assert device_number(parse_source("webcam:/dev/video2").argument) == 2
+    assert str(parse_sink("virtualcam:10")) == "virtualcam:10"
+    assert parse_size("384") == (384, 384)
+    assert parse_size("512x288") == parse_size("512×288") == (512, 288)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8900", "localhost:1", "[::1]:80", "127.8.8.8:0"])
+def test_this_machine_may_be_listened_on(text: str) -> None:
+    parse_listen(text)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:8900", "[::]:80", "192.168.1.2:80", "example.org:80", ":80", "127.0.0.1:"])
+def test_no_other_address_may(text: str) -> None:
+    with pytest.raises(ParameterError, match="listen"):
+        parse_listen(text)
+
+
+def test_restarts_come_slower_and_slower_up_to_a_limit() -> None:
+    patience = Patience(backoff=0.25, backoff_most=8.0)
+    assert [restart_delay(patience, n) for n in (1, 2, 3, 6, 50)] == [0.25, 0.5, 1.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("owing_since", "last_taken", "waiting", "stuck"),
+    [
+        (None, 0.0, 0, False),  # it owes nothing: the source is silent
+        (99.0, 0.0, 0, False),  # not yet
+        (50.0, 0.0, 0, True),
+        (50.0, 95.0, 0, False),  # we were late in taking its results
+        (50.0, 0.0, 3, False),  # it waits for us
+    ],
+)
+def test_who_owes_an_answer_for_too_long_is_stuck(
+    owing_since: float | None, last_taken: float, waiting: int, stuck: bool
+) -> None:
+    assert hangs(Patience(answer=30.0), 100.0, owing_since, last_taken, waiting) is stuck
+
+
+def test_the_end_of_a_process_is_told_in_one_line() -> None:
+    assert ending(1, "out of memory on the device", "noise") == "out of memory on the device"
+    assert "out of memory" in ending(-9, "", "")
+    assert ending(-11, "", "half a line") == "it crashed with SIGSEGV"
+    assert ending(1, "", "Traceback\n  File\nImportError: no libfoo\n") == "ImportError: no libfoo"
+    assert ending(3, "", "") == "it exited with status 3"
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    rate = Rate(window=2.0)
+    for number in range(100):
+        rate.add(number / 50)
+    assert rate.value(99 / 50) == pytest.approx(50, rel=0.02)
+    assert rate.value(100.0) == 0.0
+
+
+def test_percentiles_and_memory() -> None:
+    samples = Samples()
+    assert samples.summary() == {} and samples.recent() == 0.0
+    for value in range(101):
+        samples.add(value)
+    assert samples.summary() == {"p50": 50.0, "p95": 95.0}
+    assert samples.recent(11) == 95.0
+    assert (peak_memory_mb() or 0) > 10
+    assert peak_memory_mb(2**22 + 1) is None

@@ -1,0 +1,97 @@
+"""The main job with the real engine and the embedded model, at the smallest size."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import aiohttp
+import cv2
+import numpy as np
+import pytest
+
+import engines.embedded
+from daemon import cli
+from daemon.frames import cover
+from daemon.sources.pattern import draw
+from daemon.supervisor import Patience
+from engines.api import Parameters
+from tests.daemon.conftest import Running, read_clip, start_run
+
+SIZE = (96, 64)
+WEIGHTS = Path(engines.embedded.__file__).parent / "weights"
+
+
+def write_scene(path: Path, frames: int = 6) -> Path:
+    """The first frames of the moving test pattern as a clip."""
+    from daemon.sinks.mp4 import Mp4Writer
+
+    with path.open("w+b", buffering=0) as file:
+        writer = Mp4Writer(file, 160, 96, 30)
+        for number in range(frames):
+            writer.add(cv2.resize(draw(number), (160, 96)), round(number * 1e9 / 30))
+        writer.close()
+    return path
+
+
+def run_real(*source_and_sinks: str, parameters: Parameters) -> Running:
+    return start_run(*source_and_sinks, engine=None, size=SIZE, parameters=parameters, patience=Patience())
+
+
+async def stylise(clip: Path, out: Path, **parameters: object) -> list[np.ndarray]:
+    values = Parameters(steps=1).replace(**parameters)
+    report = await run_real(f"clip:{clip}", f"file:{out}", parameters=values).task
+    assert {"source", "encode", "decode"} <= report.stages_ms.keys()
+    return [image for _, image in read_clip(out)]
+
+
+def difference(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+    return float(np.mean([np.abs(x.astype(int) - y).mean() for x, y in zip(a, b, strict=True)]))
+
+
+async def test_a_clip_is_stylised_as_the_parameters_say(tmp_path: Path) -> None:
+    clip = write_scene(tmp_path / "clip.mp4")
+    one = await stylise(clip, tmp_path / "a.mp4", seed=1)
+    other = await stylise(clip, tmp_path / "b.mp4", seed=2, freedom=0.7)
+    source = [cover(image, *SIZE) for _, image in read_clip(clip)]
+    assert len(one) == 6
+    assert one[0].shape == (SIZE[1], SIZE[0], 3)
+    assert difference(one, source) > 1
+    assert difference(one, other) > 1
+
+
+async def test_live_changes_of_size_and_style_show_no_black_frame(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    cv2.imwrite(str(tmp_path / "style.png"), np.random.default_rng(0).integers(0, 255, (80, 60, 3), dtype=np.uint8))
+    run = run_real("test", f"file:{out}", "page", parameters=Parameters(steps=1))
+    await run.until(lambda run: run.progress.done > 2)
+    async with aiohttp.ClientSession(run.address) as session:
+        for changes in ({"width": 128, "height": 96}, {"styles": [["inferno", 1], ["weave", 2]], "steps": 2}):
+            async with session.patch("/api/parameters", json=changes) as response:
+                assert response.status == 200
+        async with session.put("/api/style-picture", data=(tmp_path / "style.png").read_bytes()) as response:
+            assert response.status == 200
+    seen = run.progress.done
+    await run.until(lambda run: run.progress.done > seen + 10)
+    report = await run.end()
+    assert (report.parameters["width"], report.restarts) == (128, 0)
+    assert len(report.parameters["style_vector"]) == 100
+    frames = [image for _, image in read_clip(out)]
+    assert len(frames) == report.frames
+    assert min(float(image.mean()) for image in frames) > 5
+
+
+def test_damaged_weights_are_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, weights)
+    (large,) = weights.glob("*.safetensors")
+    data = bytearray(large.read_bytes())
+    data[len(data) // 2] ^= 255
+    large.write_bytes(data)
+    out = tmp_path / "out.mp4"
+    arguments = ["--source", "test", "--sink", f"file:{out}", "--size", "64", "--frames", "1"]
+    assert cli.main(["run", *arguments, "--weights", str(weights)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("driftcam: ")
+    assert "weights" in line
+    assert not out.exists()

@@ -1,0 +1,1 @@
+"""Browsers: the page, and the peers that bring its pictures."""
