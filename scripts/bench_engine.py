@@ -1,0 +1,116 @@
+"""Frame time of the engine by part, size, steps, backend, pipeline and guidance.
+
+python -m scripts.bench_engine [--json] [--frames 60] [--sizes 256,384,512]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+
+import cv2
+import numpy as np
+
+from engines import Engine, Parameters
+
+NETWORK = ("encode", "denoise", "decode")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    parser.add_argument("--frames", type=int, default=60, help="frames measured per row (after 8 of warm-up)")
+    parser.add_argument("--sizes", default="256,384,512")
+    options = parser.parse_args()
+    sizes = [int(s) for s in options.sizes.split(",")]
+    frames = pan(options.frames + 8)
+    result = {
+        "engine": [row(frames, size, steps) for size in sizes for steps in (1, 2, 4)],
+        "backends": backends(frames, sizes[min(1, len(sizes) - 1)]),
+        "pipelines": pipelines(frames, sizes[min(1, len(sizes) - 1)]),
+        "guidance": guidance(frames, sizes[min(1, len(sizes) - 1)]),
+    }
+    result["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps(result, indent=1) if options.json else tables(result))
+
+
+def pan(count: int) -> list[np.ndarray]:
+    """Frames of 512², a slow camera pan over smooth random texture."""
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 255, (80, 160, 3), dtype=np.uint8), (1600, 800), interpolation=cv2.INTER_CUBIC)
+    return [np.ascontiguousarray(scene[100:612, 3 * k % 1000 : 3 * k % 1000 + 512]) for k in range(count)]
+
+
+def measure(frames: list[np.ndarray], parameters: Parameters, **engine: str) -> dict:
+    """Medians in ms of every stage and of the whole frame."""
+    machine = Engine(parameters, **engine)
+    for frame in frames[:8]:
+        machine.step(frame)
+    machine.clock.clear()
+    for frame in frames[8:]:
+        machine.step(frame)
+    report = machine.report()
+    stages = {name: value["p50"] for name, value in report["stages_ms"].items()}
+    network = sum(stages.get(name, 0) for name in NETWORK)
+    frame_ms = stages["frame"]
+    return {
+        "stages_ms": stages,
+        "network_ms": round(network, 2),
+        "frame_ms": round(frame_ms, 2),
+        "not_network": round(1 - network / frame_ms, 3),
+        "fps": round(1000 / frame_ms, 1),
+        "backend": report["backend"],
+    }
+
+
+def row(frames: list[np.ndarray], size: int, steps: int) -> dict:
+    return {"size": size, "steps": steps, **measure(frames, Parameters(width=size, height=size, steps=steps))}
+
+
+def backends(frames: list[np.ndarray], size: int) -> list[dict]:
+    parameters = Parameters(width=size, height=size, steps=1)
+    rows = [{"name": name, **measure(frames, parameters, backend=name)} for name in ("openvino", "torch")]
+    return with_ratio(rows, "torch")
+
+
+def pipelines(frames: list[np.ndarray], size: int) -> list[dict]:
+    parameters = Parameters(width=size, height=size, steps=4)
+    rows = [{"name": name, **measure(frames, parameters, pipeline=name)} for name in ("sequential", "stream")]
+    return with_ratio(rows, "sequential")
+
+
+def guidance(frames: list[np.ndarray], size: int) -> list[dict]:
+    rows = []
+    for mode in ("none", "self", "initialize", "full"):
+        parameters = Parameters(width=size, height=size, steps=4, guidance=mode, guidance_scale=1.5)
+        rows.append({"name": mode, **measure(frames, parameters)})
+    return with_ratio(rows, "none")
+
+
+def with_ratio(rows: list[dict], base: str) -> list[dict]:
+    """Each row's network time over that of the row named `base`, measured in the same run."""
+    reference = next(r["network_ms"] for r in rows if r["name"] == base)
+    return [{**r, "network_to_" + base: round(r["network_ms"] / reference, 2)} for r in rows]
+
+
+def tables(result: dict) -> str:
+    lines = [f"backend: {result['engine'][0]['backend']}; peak memory {result['peak_memory_mb']} MB", ""]
+    lines += ["| size | steps | encode | denoise | decode | network | frame ms | not network | fps |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for r in result["engine"]:
+        parts = " | ".join(f"{r['stages_ms'].get(name, 0):.1f}" for name in NETWORK)
+        lines.append(
+            f"| {r['size']}² | {r['steps']} | {parts} | {r['network_ms']:.1f} | {r['frame_ms']:.1f} "
+            f"| {r['not_network']:.1%} | {r['fps']:.0f} |"
+        )
+    for name in ("backends", "pipelines", "guidance"):
+        ratio = next(key for key in result[name][0] if key.startswith("network_to_"))
+        lines += ["", f"| {name} | network ms | frame ms | {ratio.replace('_', ' ')} |", "|---|---|---|---|"]
+        for r in result[name]:
+            lines.append(f"| {r['name']} | {r['network_ms']:.1f} | {r['frame_ms']:.1f} | {r[ratio]:.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
