@@ -20,7 +20,7 @@ from engines.api.errors import ParameterError
 from engines.api.parameters import Parameters
 from engines.backends import describe
 from engines.embedded.model import MULTIPLE, EmbeddedModel, style_condition
-from engines.embedded.networks import degrade
+from engines.embedded.networks import degrade, hiding_level
 from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
@@ -229,7 +229,7 @@ class Engine:
         self.parameters = parameters
         self._gate.reset()  # even a still picture is to show the change
         self._style = style_condition(parameters)[0]
-        self._freedom = torch.tensor(parameters.freedom)
+        self._level = torch.tensor(hiding_level(parameters.freedom))
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
         self._plan = Plan(flow(parameters.steps, parameters.strength), guidance)
         height, width = self._model.size
@@ -282,8 +282,8 @@ class Engine:
         return torch.from_numpy(noise)
 
     def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
-        hidden = degrade(photo, noises[-1:], self._freedom.view(1))[0]
-        condition = {"photo": hidden, "freedom": self._freedom, "style": self._style}
+        hidden = degrade(photo, noises[-1:], self._level.view(1))[0]
+        condition = {"photo": hidden, "level": self._level, "style": self._style}
         return Frame(photo[0], noises[:-1], condition, tag)
 
     def _pictures(self, done: list[Finished]) -> list[Stylised]:

@@ -95,7 +95,7 @@ def clip_row(steps: int, name: str, styles: int) -> dict:
         if (before, after) not in flows:
             flows[before, after] = backward_map(frames, before, after)
         where, mask = flows[before, after]
-        return cv2.remap(old, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), mask
+        return look_up(old, where), mask
 
     for style in STYLES[:styles]:
         for key, values in measure(frames, style, steps, align).items():
@@ -119,12 +119,18 @@ def backward_map(frames: list[np.ndarray], before: int, after: int) -> tuple[np.
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.cvtColor(frames[k], cv2.COLOR_RGB2GRAY) for k in range(before, after + 1)]
     for now, previous in zip(greys[:0:-1], greys[-2::-1], strict=True):
-        flow = dis.calc(now, previous, None)
-        where = where + cv2.remap(flow, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    seen = cv2.remap(frames[before], where, None, cv2.INTER_LINEAR)
+        flow = dis.calc(now, previous, np.zeros((SIDE, SIDE, 2), np.float32))
+        where = where + look_up(flow, where)
+    seen = look_up(frames[before], where)
     mask = np.abs(seen.astype(int) - frames[after]).max(2) < 24
     inside = (where > 8).all(2) & (where < SIDE - 8).all(2)
     return where, mask & inside
+
+
+def look_up(image: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The image at the places (H, W, 2) in pixels, x first."""
+    x, y = (np.ascontiguousarray(where[..., axis]) for axis in (0, 1))
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def measure(frames: list[np.ndarray], style: str, steps: int, align: Align) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [int(s) for s in options.sizes.split(",")]
     frames = pan(options.frames + 8)
-    result = {
+    result: dict[str, Any] = {
         "engine": [row(frames, size, steps) for size in sizes for steps in (1, 2, 4)],
         "backends": backends(frames, sizes[min(1, len(sizes) - 1)]),
         "pipelines": pipelines(frames, sizes[min(1, len(sizes) - 1)]),
@@ -42,7 +43,7 @@ def pan(count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(scene[100:612, 3 * k % 1000 : 3 * k % 1000 + 512]) for k in range(count)]
 
 
-def measure(frames: list[np.ndarray], parameters: Parameters, **engine: str) -> dict:
+def measure(frames: list[np.ndarray], parameters: Parameters, **engine: Any) -> dict:
     """Medians in ms of every stage and of the whole frame."""
     machine = Engine(parameters, **engine)
     for frame in frames[:8]:

@@ -1,4 +1,5 @@
-"""Train the embedded model from nothing: data, teacher pairs, autoencoder, flow, judgement, weights, card.
+"""Train the embedded model from nothing: data, teacher pairs, autoencoder, flow, reflow, judgement,
+weights, card.
 
     pip install -e '.[train]' && python -m scripts.train_embedded
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from scripts.training import autoencoder, card, data, flow, judge, teacher
+from scripts.training import autoencoder, card, data, flow, judge, reflow, teacher
 from scripts.training.package import write_weights
 
 PAIRS = (8000, 8000)  # two files, so that neither fills the memory of a small machine while it is made
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=Path("build/embedded"), help="cache and checkpoints")
     parser.add_argument("--autoencoder-minutes", type=float, default=20)
     parser.add_argument("--flow-minutes", type=float, default=75)
+    parser.add_argument("--reflow-minutes", type=float, default=12)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -37,6 +39,7 @@ def main() -> None:
     coder = autoencoder.train(build, crops, pairs, held, options.autoencoder_minutes)
     encoder = coder.folded_encoder()
     unet = flow.train(build, encoder, crops["train"], pairs, by_style, options.flow_minutes)
+    unet = reflow.train(build, unet, encoder, crops["train"], pairs, by_style, options.reflow_minutes)
     write_weights(WEIGHTS, encoder, coder.decoder, unet, teacher.Teacher().predictor_path)
     report = judgement(build, coder, unet, crops, pairs, held)
     (build / "report.json").write_text(json.dumps(report, indent=1))

@@ -20,6 +20,7 @@ from engines.api.errors import ParameterError
 from engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
 from engines.api.styles import STYLE_NAMES
 from engines.backends import compile_network
+from engines.embedded import networks
 from engines.embedded.networks import LATENT_CHANNELS, STRIDE, STYLE_DIM, UNET_STRIDE, Decoder, Encoder, FlowUNet
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -92,7 +93,7 @@ class EmbeddedModel:
         return self._decode(latent)
 
     def predict(self, x: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
-        """Velocity ε - x at time t: (B, C, h, w). `condition` holds rows of photo, freedom and style.
+        """Velocity ε - x at time t: (B, C, h, w). `condition` holds rows of photo, level and style.
 
         A number of rows that is not compiled borrows the next larger network, if there is one: a stream
         that fills or empties must not wait for a compiler.
@@ -100,9 +101,9 @@ class EmbeddedModel:
         rows = len(x)
         size = min((size for size in tuple(self._velocity) if size >= rows), default=rows)
         self.prepare(size)
-        inputs = (x, condition["photo"], t, condition["freedom"], condition["style"])
+        inputs = [x, condition["photo"], t, condition["level"], condition["style"]]
         if size > rows:
-            inputs = tuple(F.pad(value, (0, 0) * (value.dim() - 1) + (0, size - rows)) for value in inputs)
+            inputs = [F.pad(value, (0, 0) * (value.dim() - 1) + (0, size - rows)) for value in inputs]
         return self._velocity[size](*inputs)[:rows]
 
     @staticmethod
@@ -129,7 +130,7 @@ def style_condition(parameters: Parameters) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def _networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
-    """Verified networks in evaluation mode and the hash of their weights."""
+    """The key of the graphs, and the verified networks in evaluation mode."""
     path = folder / "embedded.safetensors"
     digest = _verified(path)
     try:
@@ -145,7 +146,15 @@ def _networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
             problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
             raise ParameterError("weights", str(path), f"{problem}; reinstall driftcam") from None
         module.eval().requires_grad_(False)
-    return digest[:16], encoder, decoder, unet
+    return _graph_key(digest), encoder, decoder, unet
+
+
+def _graph_key(weights_digest: str) -> str:
+    """Names a converted graph: it depends on the weights and on the code that defines the networks."""
+    key = hashlib.sha256(weights_digest.encode())
+    for source in (Path(__file__), Path(networks.__file__)):
+        key.update(source.read_bytes())
+    return key.hexdigest()[:16]
 
 
 def _verified(path: Path) -> str:

@@ -7,6 +7,7 @@ that is a multiple of `STRIDE * UNET_STRIDE` and export to every backend.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -101,9 +102,9 @@ def fourier_features(value: Tensor, dim: int = 64) -> Tensor:
 class FlowUNet(nn.Module):
     """Rectified-flow velocity field v(x_t, t | photograph, freedom, style), with x_t = (1-t)·x + t·ε.
 
-    Inputs: `x` and `condition` (B, C, h, w), `t` and `freedom` (B,) in [0, 1], `style`
-    (B, STYLE_DIM). h and w are multiples of `UNET_STRIDE`. A style of zeros is "no style",
-    the unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
+    Inputs: `x` and `condition` (B, C, h, w), `t` and `level` (B,) in [0, 1] (`hiding_level` of the
+    freedom, see `degrade`), `style` (B, STYLE_DIM). h and w are multiples of `UNET_STRIDE`. A style of
+    zeros is "no style", the unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
     """
 
     def __init__(self, channels: int = LATENT_CHANNELS, widths: tuple[int, int, int] = (64, 128, 192)) -> None:
@@ -125,8 +126,8 @@ class FlowUNet(nn.Module):
         self.up1 = _FilmBlock(2 * a, a, e)
         self.leave = nn.Sequential(nn.GroupNorm(16, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, condition: Tensor, t: Tensor, freedom: Tensor, style: Tensor) -> Tensor:
-        features = torch.cat([fourier_features(t), fourier_features(freedom)], dim=1)
+    def forward(self, x: Tensor, condition: Tensor, t: Tensor, level: Tensor, style: Tensor) -> Tensor:
+        features = torch.cat([fourier_features(t), fourier_features(level)], dim=1)
         embedding = F.silu(self.time(features) + self.style(style))
         fine = self.down1(self.enter(torch.cat([x, condition], dim=1)), embedding)
         half = self.down2(self.shrink1(fine), embedding)
@@ -138,10 +139,18 @@ class FlowUNet(nn.Module):
         return self.leave(h)
 
 
-def degrade(condition: Tensor, noise: Tensor, freedom: Tensor) -> Tensor:
-    """The photograph's latent as the UNet sees it: variance-preserving noise of angle π/2·freedom.
+Freedom = TypeVar("Freedom", float, Tensor)
 
-    `freedom` (B,) in [0, 1]: 0 shows the photograph exactly, 1 hides it.
+
+def hiding_level(freedom: Freedom) -> Freedom:
+    """The UNet's level of a freedom in [0, 1]; training draws freedom evenly, so it mostly sees the picture."""
+    return freedom**1.5
+
+
+def degrade(condition: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    """The photograph's latent as the UNet sees it: variance-preserving noise of angle π/2·level.
+
+    `level` (B,) in [0, 1]: 0 shows the photograph exactly, 1 hides it.
     """
-    angle = (freedom * (math.pi / 2)).view(-1, 1, 1, 1)
+    angle = (level * (math.pi / 2)).view(-1, 1, 1, 1)
     return condition * angle.cos() + noise * angle.sin()

@@ -78,7 +78,8 @@ def median_psnr(model: Autoencoder, images: np.ndarray) -> float:
 def train(folder: Path, crops: dict, pairs: dict, held_pairs: dict, minutes: float) -> Autoencoder:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    model = Autoencoder().to(memory_format=torch.channels_last)
+    model = Autoencoder()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
     run = Run(folder, "autoencoder", model, optimiser, minutes)
     photos, stylised = crops["train"], pairs["stylised"]

@@ -17,19 +17,24 @@ from scripts.training.autoencoder import to_pixels
 from scripts.training.judge import DEFAULT_FREEDOM, euler
 from scripts.training.teacher import NAMED, VECTOR
 
+THUMBNAILS = Path(__file__).parents[2] / "webrtc" / "page" / "styles"
 DOCS = Path(__file__).parents[2] / "docs" / "embedded"
 
 
 def write(
     weights: Path, build: Path, report: dict, encoder: Encoder, decoder: Decoder, unet: FlowUNet, photos: np.ndarray
 ) -> None:
-    """`MODEL_CARD.md` beside the weights; curves and grids under docs/embedded."""
+    """`MODEL_CARD.md` beside the weights; curves and grids under docs/embedded; the page's thumbnails."""
     DOCS.mkdir(parents=True, exist_ok=True)
+    THUMBNAILS.mkdir(exist_ok=True)
     curves(build, DOCS / "curves.png")
     painter = Painter(encoder, decoder, unet)
     face, animal, place = choose(photos)
     save(DOCS / "styles.jpg", painter.styles(face))
     save(DOCS / "axes.jpg", painter.axes([face, animal, place]))
+    for style, name in enumerate(STYLE_NAMES):
+        thumbnail = cv2.resize(painter.paint(face, style), (128, 128), interpolation=cv2.INTER_AREA)
+        save(THUMBNAILS / f"{name}.jpg", thumbnail[16:112])
     save(DOCS / "autoencoder.jpg", painter.reconstructions(photos[:: max(1, len(photos) // 6)][:6]))
     (weights.parent / "MODEL_CARD.md").write_text(text(report, build))
 
@@ -104,8 +109,8 @@ def curves(build: Path, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    coder, flow = (json.loads((build / f"{name}.json").read_text()) for name in ("autoencoder", "flow"))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.4))
+    coder, flow, reflow = (json.loads((build / f"{n}.json").read_text()) for n in ("autoencoder", "flow", "reflow"))
+    figure, (left, right, last) = pyplot.subplots(1, 3, figsize=(13, 3.4))
     minutes = [e["minutes"] for e in coder]
     left.plot(minutes, [e["psnr_photo"] for e in coder], label="photographs")
     left.plot(minutes, [e["psnr_stylised"] for e in coder], label="stylised")
@@ -113,12 +118,15 @@ def curves(build: Path, path: Path) -> None:
     left.legend()
     right.plot([e["minutes"] for e in flow], [e["loss"] for e in flow])
     right.set(xlabel="minutes on two cores", ylabel="velocity error", title="rectified flow (training loss)")
+    last.plot([e["minutes"] for e in reflow], [e["straight"] for e in reflow])
+    last.set(xlabel="minutes on two cores", ylabel="velocity error", title="reflow (on its couples)")
     figure.tight_layout()
     figure.savefig(path, dpi=90)
 
 
 def text(report: dict, build: Path) -> str:
-    coder, flow = (json.loads((build / f"{name}.json").read_text())[-1] for name in ("autoencoder", "flow"))
+    stages = ("autoencoder", "flow", "reflow")
+    coder, flow, reflow = (json.loads((build / f"{name}.json").read_text())[-1] for name in stages)
     teacher = report["teacher"]
     steps = "\n".join(
         f"| {n} | {r['style_accuracy']:.1%} | {r['edge_correlation']:.3f} | {r['sharpness_to_teacher']:.2f} "
@@ -140,7 +148,8 @@ A latent rectified-flow img2img model: an autoencoder (8× reduction, 20 channel
 3.5 M parameters that sees the noisy latent, the photograph's latent hidden by noise to a chosen
 degree (*freedom*), the time and a style (26 named styles and any blend, or the style vector of a
 picture). It was trained on two CPU cores: autoencoder {coder["minutes"]:.0f} minutes ({coder["step"]} steps),
-flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps).
+flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps), reflow {reflow["minutes"]:.0f} minutes
+({reflow["step"]} steps), on a machine that did other work at the same time.
 
 ![curves](../../docs/embedded/curves.png)
 

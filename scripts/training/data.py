@@ -213,7 +213,8 @@ def paintings(root: Path) -> list[np.ndarray]:
     paths = [next(root.glob("**/starry_night.jpg"))]
     paths += sorted((root / "gcompris-qt-data/rcc/details").glob("*.png"))
     paths += sorted(root.glob("*/usr/share/wallpapers/*/contents/screenshot.*"))
-    return [cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1] for path in paths]
+    images = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths]
+    return [image[..., ::-1] for image in images if image is not None]
 
 
 def is_held_out(name: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.embedded.networks import STRIDE, Encoder, FlowUNet, degrade
+from engines.embedded.networks import STRIDE, Encoder, FlowUNet, degrade, hiding_level
 from scripts.training.autoencoder import to_pixels
 from scripts.training.progress import Run
 from scripts.training.teacher import NAMED, VECTOR
@@ -80,7 +80,8 @@ def train(folder: Path, encoder: Encoder, crops: np.ndarray, pairs: dict, bank: 
     model = FlowUNet()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
     run = Run(folder, "flow", model, optimiser, minutes)
-    data = Pairs(encoder.to(memory_format=torch.channels_last), crops, pairs, bank)
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data = Pairs(encoder, crops, pairs, bank)
     data.encode(rng)
     total, count = 0.0, 0
     while run.progress < 1:
@@ -104,10 +105,10 @@ def train(folder: Path, encoder: Encoder, crops: np.ndarray, pairs: dict, bank: 
 
 def flow_loss(model: nn.Module, target: Tensor, photo: Tensor, style: Tensor) -> Tensor:
     """Squared error of the velocity at a random time, freedom and noise."""
-    freedom = torch.rand(len(target)).pow(1.5)
-    condition = degrade(photo, torch.randn_like(photo), freedom)
+    level = hiding_level(torch.rand(len(target)))
+    condition = degrade(photo, torch.randn_like(photo), level)
     noise, t = torch.randn_like(target), random_time(len(target))
     x = torch.lerp(target, noise, t.view(-1, 1, 1, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        velocity = model(x, condition, t, freedom, style)
+        velocity = model(x, condition, t, level, style)
     return F.mse_loss(velocity.float(), noise - target)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.embedded.networks import Decoder, Encoder, FlowUNet, degrade
+from engines.embedded.networks import Decoder, Encoder, FlowUNet, degrade, hiding_level
 from scripts.training.autoencoder import to_pixels
 from scripts.training.teacher import NAMED, VECTOR
 
@@ -85,7 +85,7 @@ def euler(
     """Plain Euler integration of the rectified flow from t = strength to 0: the reference sampler."""
     if strength == 0:
         return photo
-    level = torch.full((len(photo),), freedom)
+    level = torch.full((len(photo),), hiding_level(freedom))
     condition = degrade(photo, hiding, level)
     x = torch.lerp(photo, noise, strength)
     times = torch.linspace(strength, 0, steps + 1)

@@ -7,20 +7,24 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class Run:
+
+class Run(Generic[Network]):
     """A resumable training run of a fixed number of minutes (time spent survives a restart)."""
 
-    def __init__(self, folder: Path, name: str, modules: nn.Module, optimiser: torch.optim.Optimizer, minutes: float):
+    def __init__(self, folder: Path, name: str, modules: Network, optimiser: torch.optim.Optimizer, minutes: float):
         self.path = folder / f"{name}.pt"
         self.log_path = folder / f"{name}.json"
         self.modules, self.optimiser, self.budget = modules, optimiser, minutes * 60
         self.average = copy.deepcopy(modules).eval().requires_grad_(False)
-        self.step, self.spent, self.log = 0, 0.0, []
+        self.step, self.spent = 0, 0.0
+        self.log: list[dict[str, Any]] = []
         if self.path.exists():
             state = torch.load(self.path, weights_only=True)
             modules.load_state_dict(state["modules"])

