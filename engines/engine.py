@@ -95,6 +95,7 @@ class Engine:
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
         self._builder: ThreadPoolExecutor | None = None
+        self._side = ThreadPoolExecutor(1, "noise")
         self._building: Future[EmbeddedModel] | None = None
         self._frames = self._skipped = 0
         self._newest = -(2**63)
@@ -142,9 +143,12 @@ class Engine:
                 assert self._last is not None
                 done = self._stream.push([]) if self._stream is not None else []
                 return self._pictures(done) or [Stylised(self._last, pts, tag.index, skipped=True)]
-            noises = self._advance_noise()
+            # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
+            noise = self._side.submit(self._advance_noise)
             with self.clock.stage("encode"):
                 photo = self._model.encode(self._input)
+            with self.clock.stage("wait for noise"):
+                noises = noise.result()
             with self.clock.stage("denoise"):
                 item = self._item(photo, noises, tag)
                 if self._stream is not None:
@@ -212,17 +216,18 @@ class Engine:
             model = current
         else:
             model = EmbeddedModel(*size, backend=self._backend, weights=self._weights)
-        model.prepare(self._rows(parameters))
+        for rows in self._rows(parameters):
+            model.prepare(rows)
         return model
 
     def _fits(self, model: EmbeddedModel, parameters: Parameters) -> bool:
-        return model.size == _padded_size(parameters) and model.ready(self._rows(parameters))
+        return model.size == _padded_size(parameters) and all(map(model.ready, self._rows(parameters)))
 
-    def _rows(self, parameters: Parameters) -> int:
-        """Rows of a full network call: frames in flight, and what guidance adds to them."""
+    def _rows(self, parameters: Parameters) -> set[int]:
+        """Rows of the network's calls: the frames in flight, without and with what guidance adds to them."""
         frames = parameters.steps if self._pipeline == "stream" else 1
         mode = Guidance(parameters.guidance, parameters.guidance_scale).active_mode
-        return frames + {"full": frames, "initialize": 1}.get(mode, 0)
+        return {frames, frames + {"full": frames, "initialize": 1}.get(mode, 0)}
 
     def _apply(self, parameters: Parameters) -> None:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from engines import Engine, Parameters
 
@@ -27,7 +29,9 @@ def main() -> None:
     sizes = [int(s) for s in options.sizes.split(",")]
     frames = pan(options.frames + 8)
     result: dict[str, Any] = {
-        "engine": [row(frames, size, steps) for size in sizes for steps in (1, 2, 4)],
+        "engine": [
+            row(frames, size, steps, noise) for noise in ("fixed", "warped") for size in sizes for steps in (1, 2, 4)
+        ],
         "backends": backends(frames, sizes[min(1, len(sizes) - 1)]),
         "pipelines": pipelines(frames, sizes[min(1, len(sizes) - 1)]),
         "guidance": guidance(frames, sizes[min(1, len(sizes) - 1)]),
@@ -65,13 +69,17 @@ def measure(frames: list[np.ndarray], parameters: Parameters, **engine: Any) -> 
     }
 
 
-def row(frames: list[np.ndarray], size: int, steps: int) -> dict:
-    return {"size": size, "steps": steps, **measure(frames, Parameters(width=size, height=size, steps=steps))}
+def row(frames: list[np.ndarray], size: int, steps: int, noise: str) -> dict:
+    """With fixed noise the frame path alone; with warped noise flow and warp beside it."""
+    parameters = Parameters(width=size, height=size, steps=steps, noise=noise)
+    return {"noise": noise, "size": size, "steps": steps, **measure(frames, parameters)}
 
 
 def backends(frames: list[np.ndarray], size: int) -> list[dict]:
     parameters = Parameters(width=size, height=size, steps=1)
-    rows = [{"name": name, **measure(frames, parameters, backend=name)} for name in ("openvino", "torch")]
+    rows = [{"name": "openvino", **measure(frames, parameters, backend="openvino")}]
+    torch.set_num_threads(os.cpu_count() or 1)  # the OpenVINO backend had left torch a single one
+    rows.append({"name": "torch", **measure(frames, parameters, backend="torch")})
     return with_ratio(rows, "torch")
 
 
@@ -97,12 +105,12 @@ def with_ratio(rows: list[dict], base: str) -> list[dict]:
 
 def tables(result: dict) -> str:
     lines = [f"backend: {result['engine'][0]['backend']}; peak memory {result['peak_memory_mb']} MB", ""]
-    lines += ["| size | steps | encode | denoise | decode | network | frame ms | not network | fps |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    lines += ["| noise | size | steps | encode | denoise | decode | network | frame ms | not network | fps |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     for r in result["engine"]:
         parts = " | ".join(f"{r['stages_ms'].get(name, 0):.1f}" for name in NETWORK)
         lines.append(
-            f"| {r['size']}² | {r['steps']} | {parts} | {r['network_ms']:.1f} | {r['frame_ms']:.1f} "
+            f"| {r['noise']} | {r['size']}² | {r['steps']} | {parts} | {r['network_ms']:.1f} | {r['frame_ms']:.1f} "
             f"| {r['not_network']:.1%} | {r['fps']:.0f} |"
         )
     for name in ("backends", "pipelines", "guidance"):

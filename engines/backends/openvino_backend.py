@@ -39,6 +39,9 @@ class OpenVinoNetwork:
     """A compiled graph with its own input and output buffers, so that a call allocates nothing."""
 
     def __init__(self, module: nn.Module, examples: Sequence[Tensor], key: str) -> None:
+        # Torch is left the small sums between the networks. Its thread pool spins after each of them, which takes
+        # cores from OpenVINO's own pool and made every network half as slow again.
+        torch.set_num_threads(1)
         model = _converted(module, examples, key)
         model.reshape({index: list(example.shape) for index, example in enumerate(examples)})
         settings = {hint.inference_precision(): _precision(), hint.performance_mode(): hint.PerformanceMode.LATENCY}

@@ -81,8 +81,8 @@ class EmbeddedModel:
             self._velocity[batch] = compile_network(self._unet, examples, self._backend, key=self._key)
 
     def ready(self, batch: int) -> bool:
-        """Whether `batch` rows can run without waiting for a compiler."""
-        return any(size >= batch for size in tuple(self._velocity))
+        """Whether the velocity network is compiled for exactly `batch` rows."""
+        return batch in self._velocity
 
     def encode(self, frame: Tensor) -> Tensor:
         """(1, H, W, 3) u8 to (1, C, h, w); overwritten by the next call."""

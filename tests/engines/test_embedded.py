@@ -14,7 +14,7 @@ from engines.backends import compile_network
 from engines.embedded.model import WEIGHTS, EmbeddedModel, _networks, style_condition
 from engines.embedded.networks import STYLE_DIM, FlowUNet, degrade
 
-BFLOAT16_TOLERANCE = 0.06  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
+BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
 
 
 @pytest.fixture(scope="module")
