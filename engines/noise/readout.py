@@ -11,6 +11,8 @@ Cells at the border read across it, from the opposite side: on the torus orthono
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numba import njit
 
@@ -57,6 +59,7 @@ def band_limited_kernel(points: int, phase: float = 0.0) -> np.ndarray:
     return orthonormalised(root_raised_cosine(x, _ROLL_OFF) / np.sqrt(points), points)
 
 
+@functools.cache
 def kernel_bank(name: str, points: int) -> np.ndarray:
     """(phases, taps) float32: one kernel for each sixteenth of a point; the block mean has a single one."""
     if name == "block_mean":

@@ -189,8 +189,8 @@ CHANGES = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-@settings(max_examples=4)
-@given(st.lists(CHANGES, min_size=60, max_size=60), st.sampled_from(["sequential", "stream"]))
+@settings(max_examples=2)
+@given(st.lists(CHANGES, min_size=40, max_size=40), st.sampled_from(["sequential", "stream"]))
 def test_random_changes_never_lose_a_frame_or_break_the_picture(changes, pipeline):
     machine = Engine(SMALL, pipeline=pipeline, backend="torch")  # compiles nothing for each new batch size
     wanted = SMALL
@@ -205,7 +205,10 @@ def test_random_changes_never_lose_a_frame_or_break_the_picture(changes, pipelin
             assert result.image.shape == (64, 64, 3)
             seen.append(result.index)
     count = len(changes)
-    while machine.parameters != wanted:  # networks for another guidance are prepared beside the stream
+    deadline = time.monotonic() + 60
+    while (
+        machine.parameters != wanted and time.monotonic() < deadline
+    ):  # networks for another guidance are prepared beside the stream
         seen += [r.index for r in machine.process(scene(0), pts=count)]
         count += 1
     seen += [r.index for r in machine.flush()]
