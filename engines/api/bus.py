@@ -2,8 +2,8 @@
 
 A message may carry a JSON object behind its 64 bytes. Pixels never travel in the stream: they lie in
 the slots of a memfd that is handed over once (`SCM_RIGHTS`), and the ownership of a slot moves by
-message, FRAME/RELEASE one way and RESULT/RESULT_RELEASE the other. Who connects to whom, and when, is
-not decided here: this module is the codec, the memory and the book-keeping of slots, without any I/O.
+message, FRAME/RELEASE one way and RESULT/RESULT_RELEASE the other. `docs/bus.md` is the protocol; this
+module is the codec, the memory and the book-keeping of slots, without any I/O.
 
     offset  0  4s   magic "DRFC"          offset 28  u32  (reserved)
             4  u16  major                        32  u64  sequence
@@ -59,15 +59,18 @@ class MessageType(IntEnum):
     REPORT = 10  # request: timings and memory
     REPLY = 11
     ERROR = 12  # JSON field, value, advice, text; sequence of the request, or 0
+    EVENT = 13  # daemon → client, unasked: the state of the session
+    PRESET = 14  # request: JSON name of the preset to apply
 
 
 class PixelFormat(IntEnum):
     """Order of the bytes in a slot."""
 
     RGB24 = 1
+    BGRA8 = 2
 
 
-BYTES_PER_PIXEL = {PixelFormat.RGB24: 3}
+BYTES_PER_PIXEL = {PixelFormat.RGB24: 3, PixelFormat.BGRA8: 4}
 
 
 @dataclass(frozen=True)
