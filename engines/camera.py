@@ -18,8 +18,8 @@ _F32 = np.float32
 _ERROR_PIXELS, _OWN_MOTION_PIXELS = 0.2, 0.45
 _FLOW_SCALE = 0.3
 _GREY_SCALE = 8.0
-_FIT_ROUNDS, _REFINE_ROUNDS = 4, 5
-_FIT_STRIDE, _REFINE_STRIDE = 4, 2
+_FIT_ROUNDS, _FIT_STRIDE = 4, 4
+_REFINE_STRIDES = (4, 4, 4, 2, 2)  # of one round each: first roughly, then exactly
 # No camera stretches its picture more than this between two frames; beyond it, and for NaN, the fit has failed.
 _MOST_STRETCH = 0.3
 
@@ -99,11 +99,11 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
     """Improve `motion` in place until the current picture, read along it, matches the previous one."""
     height, width = previous.shape
     matrix, step, row = np.empty((6, 6)), np.empty(6), np.empty(6)
-    for _ in range(_REFINE_ROUNDS):
+    for stride in _REFINE_STRIDES:
         matrix[:] = 0.0
         step[:] = 0.0
-        for y in range(1, height - 1, _REFINE_STRIDE):
-            for x in range(1, width - 1, _REFINE_STRIDE):
+        for y in range(1, height - 1, stride):
+            for x in range(1, width - 1, stride):
                 px, py = x - width / 2, y - height / 2
                 u = x + motion[0] + motion[1] * px + motion[2] * py
                 v = y + motion[3] + motion[4] * px + motion[5] * py
@@ -132,7 +132,7 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
                 matrix[i, j] = matrix[j, i]
         _solve(matrix, step)
         motion += step
-        if max(abs(step[0]), abs(step[3])) < 0.003:
+        if stride == _REFINE_STRIDES[-1] and max(abs(step[0]), abs(step[3])) < 0.003:
             return
 
 

@@ -27,7 +27,7 @@ from engines.gate import SimilarityGate
 from engines.guidance import Guidance
 from engines.schedules import flow
 from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
-from engines.temporal import TemporalNoise
+from engines.temporal import TemporalNoise, compile_kernels
 from engines.timing import StageClock
 
 PIPELINES = ("sequential", "stream")
@@ -101,7 +101,9 @@ class Engine:
         self._newest = -(2**63)
         self._last: np.ndarray | None = None
         self._gate = SimilarityGate(self.parameters.seed)
+        kernels = self._side.submit(compile_kernels)
         self._model = self._build(self.parameters)
+        kernels.result()
         self._stream: StreamBatch | None = None
         self._to_luma = WorkingLuma()
         self._noise_identity: tuple | None = None
@@ -261,11 +263,12 @@ class Engine:
         """Scale the frame into the network's input; a border up to the multiple of 32 mirrors the picture."""
         width, height = self.parameters.width, self.parameters.height
         inside = self._canvas[:height, :width]
-        shrinks = rgb.shape[0] > height and rgb.shape[1] > width
         if rgb.shape == inside.shape:
             np.copyto(inside, rgb)
         else:
-            cv2.resize(rgb, (width, height), dst=inside, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            # Averaging areas costs four times as much and shows only where pixels would be left out.
+            far = min(rgb.shape[0] / height, rgb.shape[1] / width) >= 2
+            cv2.resize(rgb, (width, height), dst=inside, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR)
         bottom, right = self._canvas.shape[0] - height, self._canvas.shape[1] - width
         if bottom or right:
             bordered = cv2.copyMakeBorder(inside, 0, bottom, 0, right, cv2.BORDER_REFLECT_101)

@@ -53,10 +53,11 @@ class Pairs:
             window = (slice(None), slice(top, top + side), slice(left, left + side))
             photo.append(self.photo[self.pairs["index"][k]][window])
             stylised.append(self.stylised[k][window])
-            style[row] = self._style(k, rng)
+            style[row] = self.style(k, rng)
         return torch.stack(stylised).float(), torch.stack(photo).float(), torch.from_numpy(style)
 
-    def _style(self, k: int, rng: np.random.Generator) -> np.ndarray:
+    def style(self, k: int, rng: np.random.Generator) -> np.ndarray:
+        """Condition (126,) of pair `k`, now and then none, or a picture's vector in place of the name."""
         named, vector = self.pairs["named"][k], self.pairs["vector"][k]
         if rng.random() < STYLE_DROP:
             return np.zeros(NAMED + VECTOR, np.float32)
