@@ -64,7 +64,7 @@ class EmbeddedModel:
         self.size = (height, width)
         self._folder = weights or WEIGHTS
         self._backend = backend
-        self._key, encoder, decoder, self._unet = _networks(self._folder)
+        self._key, encoder, decoder, self._unet = load_networks(self._folder)
         self.latent_size = (height // STRIDE, width // STRIDE)
         frame = torch.zeros((1, height, width, 3), dtype=torch.uint8)
         latent = torch.zeros((1, LATENT_CHANNELS, *self.latent_size))
@@ -129,7 +129,7 @@ def style_condition(parameters: Parameters) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)
-def _networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
+def load_networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
     """The key of the graphs, and the verified networks in evaluation mode."""
     path = folder / "embedded.safetensors"
     digest = _verified(path)

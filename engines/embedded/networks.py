@@ -127,7 +127,7 @@ class FlowUNet(nn.Module):
         self.leave = nn.Sequential(nn.GroupNorm(16, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
 
     def forward(self, x: Tensor, condition: Tensor, t: Tensor, level: Tensor, style: Tensor) -> Tensor:
-        features = torch.cat([fourier_features(t), fourier_features(level)], dim=1)
+        features = torch.cat([fourier_features(t), fourier_features(level)], dim=1).to(style.dtype)
         embedding = F.silu(self.time(features) + self.style(style))
         fine = self.down1(self.enter(torch.cat([x, condition], dim=1)), embedding)
         half = self.down2(self.shrink1(fine), embedding)

@@ -29,8 +29,11 @@ class Pairs:
         self.photo = self.stylised = torch.empty(0)
 
     def encode(self, rng: np.random.Generator) -> None:
-        top, left = rng.integers(0, STRIDE, size=2)
-        flip = bool(rng.integers(2))
+        top, left = (int(v) for v in rng.integers(0, STRIDE, size=2))
+        self.encode_at(top, left, flip=bool(rng.integers(2)))
+
+    def encode_at(self, top: int, left: int, flip: bool = False) -> None:
+        """Latents of the windows that begin `top` and `left` px into the pictures."""
         span = LATENT_SIDE * STRIDE
 
         def latents(images: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from engines.api import ParameterError, Parameters
 from engines.api.styles import STYLE_NAMES
 from engines.backends import compile_network
-from engines.embedded.model import WEIGHTS, EmbeddedModel, _networks, style_condition
+from engines.embedded.model import WEIGHTS, EmbeddedModel, load_networks, style_condition
 from engines.embedded.networks import STYLE_DIM, FlowUNet, degrade
 
 BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
@@ -71,11 +71,11 @@ def test_damaged_weights_are_refused_by_name(tmp_path, damage):
         (folder / "checksums.json").unlink()
     else:
         path.write_bytes(b"\x80\x04pickle")
-    _networks.cache_clear()
+    load_networks.cache_clear()
     with pytest.raises(ParameterError, match=r"embedded\.safetensors") as caught:
         EmbeddedModel(64, 64, weights=folder)
     assert caught.value.field == "weights"
-    _networks.cache_clear()
+    load_networks.cache_clear()
 
 
 def test_weights_fit_in_twenty_megabytes():
@@ -84,7 +84,7 @@ def test_weights_fit_in_twenty_megabytes():
 
 def test_every_style_has_its_own_effect():
     torch.manual_seed(0)
-    unet = _networks(WEIGHTS)[3]
+    unet = load_networks(WEIGHTS)[3]
     x, photo = torch.randn(1, 20, 8, 8), torch.randn(1, 20, 8, 8)
     rows = torch.cat([style_condition(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES])
     with torch.no_grad():

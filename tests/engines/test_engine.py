@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines import Engine, ParameterError, Parameters
-from engines.embedded.model import WEIGHTS, _networks, style_condition
+from engines.embedded.model import WEIGHTS, load_networks, style_condition
 from engines.embedded.networks import degrade, hiding_level
 
 SMALL = Parameters(width=64, height=64, steps=1)
@@ -63,7 +63,7 @@ def test_one_step_is_the_flow_models_own_euler_step():
     picture = scene(2)
     result = machine.step(picture)
     noise = torch.from_numpy(taken["noise"].copy())
-    _, encoder, decoder, unet = _networks(WEIGHTS)
+    _, encoder, decoder, unet = load_networks(WEIGHTS)
     with torch.no_grad():
         photo = encoder(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
         x = 0.4 * photo + 0.6 * noise[:1]
