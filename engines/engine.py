@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.anchor import Anchor, shifted
 from engines.api.errors import ParameterError
 from engines.api.parameters import Parameters
 from engines.backends import describe
 from engines.embedded.model import MULTIPLE, EmbeddedModel, style_condition
-from engines.embedded.networks import degrade, hiding_level
+from engines.embedded.networks import STRIDE, degrade, hiding_level
 from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
@@ -58,6 +59,7 @@ class _Tag:
     model: EmbeddedModel
     height: int
     width: int
+    offset: tuple[int, int]
 
 
 class Engine:
@@ -72,6 +74,7 @@ class Engine:
         pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
             `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
         readout: how the fine noise becomes latent noise, `band_limited` or the paper's `block_mean`.
+        anchored: with warped noise, keep the latent grid on the scene (`engines.anchor`).
 
     Raises:
         ParameterError: weights missing or corrupt, an unknown backend or pipeline.
@@ -85,13 +88,15 @@ class Engine:
         backend: str = "auto",
         pipeline: str = "sequential",
         readout: str = "band_limited",
+        anchored: bool = True,
     ) -> None:
         if pipeline not in PIPELINES:
             raise ParameterError("pipeline", pipeline, f"choose from: {', '.join(PIPELINES)}")
         self.clock = StageClock()
         self.parameters = parameters or Parameters()
         self._weights, self._backend, self._pipeline = weights, backend, pipeline
-        self._readout = readout
+        self._readout, self._anchored = readout, anchored
+        self._anchor = Anchor(STRIDE)
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
         self._builder: ThreadPoolExecutor | None = None
@@ -135,16 +140,20 @@ class Engine:
             raise ParameterError("pts", pts, f"frames come in order of time; the last one had {self._newest}")
         self._apply_wanted()
         with self.clock.stage("frame"):
-            tag = _Tag(pts, self._frames, self._model, self.parameters.height, self.parameters.width)
+            index = self._frames
             self._frames += 1
             self._newest = pts
             with self.clock.stage("prepare"):
-                self._load(rgb)
+                self._scale(rgb)
             if self._gate_skips():
                 self._skipped += 1
                 assert self._last is not None
                 done = self._stream.push([]) if self._stream is not None else []
-                return self._pictures(done) or [Stylised(self._last, pts, tag.index, skipped=True)]
+                return self._pictures(done) or [Stylised(self._last, pts, index, skipped=True)]
+            with self.clock.stage("anchor"):
+                self._place()
+            height, width = self._scaled.shape[:2]
+            tag = _Tag(pts, index, self._model, height, width, self._anchor.offset)
             # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
             noise = self._side.submit(self._advance_noise)
             with self.clock.stage("encode"):
@@ -242,7 +251,9 @@ class Engine:
         height, width = self._model.size
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._input = torch.from_numpy(self._canvas[None])
-        self._luma = np.zeros(working_size(height, width), np.uint8)
+        self._scaled = np.zeros((parameters.height, parameters.width, 3), np.uint8)
+        self._luma = np.zeros(working_size(parameters.height, parameters.width), np.uint8)
+        self._placed_luma = np.zeros(working_size(height, width), np.uint8)
         fields = max(1, self._plan.schedule.noise_fields) + 1  # the last hides the photograph
         identity = (self._model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
@@ -259,24 +270,27 @@ class Engine:
 
     # -- one frame ------------------------------------------------------------------------------
 
-    def _load(self, rgb: np.ndarray) -> None:
-        """Scale the frame into the network's input; a border up to the multiple of 32 mirrors the picture."""
-        width, height = self.parameters.width, self.parameters.height
-        inside = self._canvas[:height, :width]
-        if rgb.shape == inside.shape:
-            np.copyto(inside, rgb)
+    def _scale(self, rgb: np.ndarray) -> None:
+        """Scale the frame to the stream's size and make its small grey picture."""
+        height, width = self._scaled.shape[:2]
+        if rgb.shape == self._scaled.shape:
+            np.copyto(self._scaled, rgb)
         else:
             # Averaging areas costs four times as much and shows only where pixels would be left out.
             far = min(rgb.shape[0] / height, rgb.shape[1] / width) >= 2
-            cv2.resize(rgb, (width, height), dst=inside, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR)
-        bottom, right = self._canvas.shape[0] - height, self._canvas.shape[1] - width
-        if bottom or right:
-            bordered = cv2.copyMakeBorder(inside, 0, bottom, 0, right, cv2.BORDER_REFLECT_101)
-            np.copyto(self._canvas, bordered)
+            cv2.resize(rgb, (width, height), dst=self._scaled, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR)
+        self._to_luma.convert(self._scaled, self._luma)
+
+    def _place(self) -> None:
+        """Put the frame into the networks' input, where the anchor wants it; borders mirror the picture."""
+        if self._anchored and self.parameters.noise == "warped":
+            self._anchor.follow(self._luma, self._scaled.shape[1] / self._luma.shape[1])
+        else:
+            self._anchor.reset()
+        shifted(self._scaled, *self._anchor.offset, *self._canvas.shape[:2], out=self._canvas)
 
     def _gate_skips(self) -> bool:
         """Whether the similarity gate repeats the last picture instead of this frame."""
-        self._to_luma.convert(self._canvas, self._luma)
         decision = self._gate.decide(
             self._luma, threshold=self.parameters.similarity_threshold, max_skip=self.parameters.max_skip
         )
@@ -284,7 +298,14 @@ class Engine:
 
     def _advance_noise(self) -> Tensor:
         p = self.parameters
-        noise = self._noise.advance(self._luma, mode=p.noise, refresh=p.refresh, degradation=p.degradation)
+        self._to_luma.convert(self._canvas, self._placed_luma)
+        noise = self._noise.advance(
+            self._placed_luma,
+            mode=p.noise,
+            refresh=p.refresh,
+            degradation=p.degradation,
+            jump=self._anchor.jump,
+        )
         for part, milliseconds in self._noise.timings.items():
             self.clock.add(part, milliseconds)
         return torch.from_numpy(noise)
@@ -308,7 +329,8 @@ class Engine:
         assert isinstance(tag, _Tag)
         with self.clock.stage("decode"):
             image = tag.model.decode(done.latent[None])[0].numpy()
-        self._last = image[: tag.height, : tag.width]
+        x, y = tag.offset
+        self._last = shifted(image, -x, -y, tag.height, tag.width) if x or y else image[: tag.height, : tag.width]
         return Stylised(self._last, tag.pts, tag.index)
 
 

@@ -85,7 +85,13 @@ class TemporalNoise:
         self.resize(height, width, channels, steps)
 
     def advance(
-        self, luma: np.ndarray, *, mode: str = "warped", refresh: float = 0.02, degradation: float = 0.0
+        self,
+        luma: np.ndarray,
+        *,
+        mode: str = "warped",
+        refresh: float = 0.02,
+        degradation: float = 0.0,
+        jump: tuple[int, int] = (0, 0),
     ) -> np.ndarray:
         """The noise for the next frame.
 
@@ -95,6 +101,7 @@ class TemporalNoise:
             mode: `warped` along the flow since the last frame, `fixed` as it was, `independent` of every other frame.
             refresh: least share α of fresh noise, 0 to 1; raised where the flow cannot be trusted, 1 on a cut.
             degradation: γ, 0 keeps the noise, 1 is independent noise.
+            jump: (x, y) whole cells by which all of the picture is known to have moved; other motion is found from there.
 
         Returns: (steps, C, h, w) float32, standard normal; the next call overwrites it.
         """
@@ -114,7 +121,7 @@ class TemporalNoise:
             self._gate = FlowGate(*luma.shape)
             self._held = 0
         else:
-            self._follow(self._previous, luma, refresh)
+            self._follow(self._previous, luma, refresh, jump)
         return self._degraded(degradation)
 
     def advance_with_flow(
@@ -160,8 +167,10 @@ class TemporalNoise:
         self.timings["warp"] = 1e3 * (perf_counter() - started)
         self._read()
 
-    def _follow(self, previous: np.ndarray, luma: np.ndarray, refresh: float) -> None:
+    def _follow(self, previous: np.ndarray, luma: np.ndarray, refresh: float, jump: tuple[int, int]) -> None:
         started = perf_counter()
+        if jump != (0, 0):
+            previous = self._jumped(previous, jump)
         forward, backward = self._flow.estimate(previous, luma)
         estimated = perf_counter()
         motion = self._gate.apply(previous, luma, forward, backward)
@@ -173,10 +182,26 @@ class TemporalNoise:
             self._field.redraw()
             self._read()
         else:
+            if jump != (0, 0):
+                motion.forward[:] += self._pixels(jump)
+                motion.backward[:] -= self._pixels(jump)
             self._carry(motion.forward, motion.backward, motion.confidence, refresh)
         self._held = self._held + 1 if motion.still and not motion.cut else 0
         if self._held % _HOLD_FRAMES == 0:
             np.copyto(previous, luma)
+
+    def _pixels(self, cells: tuple[int, int]) -> np.ndarray:
+        """(x, y) in cells to pixels of the working picture."""
+        assert self._previous is not None
+        return np.array(cells, np.float32) * self._previous.shape[::-1] / self._out.shape[:1:-1]
+
+    def _jumped(self, previous: np.ndarray, jump: tuple[int, int]) -> np.ndarray:
+        """Move the previous picture along, in place, so that only what the jump does not explain is left to find."""
+        x, y = self._pixels(jump)
+        move = np.array([[1, 0, x], [0, 1, y]])
+        moved = cv2.warpAffine(previous, move, previous.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        np.copyto(previous, moved)
+        return previous
 
     def _forget(self) -> None:
         """Compare the next frame with none before."""
