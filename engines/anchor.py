@@ -1,9 +1,9 @@
 """Keeps the latent grid on the scene while the camera moves.
 
-A network with a stride is equivariant to shifts by whole cells, not by parts of one: however truly the noise is carried,
-a pan by a third of a cell makes it paint other strokes. So the picture is given to the networks a few pixels aside, such
-that the scene lies on the cells as it did before; it then moves by whole cells or not at all. The result is moved back
-by as much. The strip of up to `reach` pixels that falls off one side is the reflection of its neighbourhood.
+A network with a stride is equivariant to shifts by whole cells, not by parts of one: however truly the noise is
+carried, a pan by a third of a cell makes it paint other strokes. So the picture is given to the networks a few pixels
+aside, such that the scene lies on the cells as it did before; it then moves by whole cells or not at all. The result
+is moved back by as much. The strip of a few pixels that falls off one side is the reflection of its neighbourhood.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from engines.camera import refine
 
 # Beyond half a cell, so that a camera that hovers around the middle does not move the grid back and forth.
 _SLACK = 1
-# The scene's place is measured against a frame some time ago, so that the errors of single frames do not add up: until it
-# has moved by this share of the picture, and no longer than this, since everything else in it changes too.
+# The scene's place is measured against a frame some time ago, so that the errors of single frames do not add up:
+# until it has moved by this share of the picture, and for so many frames, since everything else in it changes too.
 _KEPT_SHARE, _KEPT_FRAMES = 0.12, 30
 # Peak of the phase correlation (1 for a pure shift, near 0 for unrelated pictures) below which no motion is believed.
 _LEAST_RESPONSE = 0.1
@@ -35,7 +35,7 @@ class Anchor:
 
     def __init__(self, cell: int) -> None:
         self._cell = cell
-        self._window = np.empty((0, 0), np.float32)
+        self._window: np.ndarray = np.empty((0, 0), np.float32)
         self.reset()
 
     def reset(self) -> None:

@@ -97,6 +97,7 @@ class Engine:
         self._weights, self._backend, self._pipeline = weights, backend, pipeline
         self._readout, self._anchored = readout, anchored
         self._anchor = Anchor(STRIDE)
+        self._shown: np.ndarray | None = None
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
         self._builder: ThreadPoolExecutor | None = None
@@ -258,6 +259,7 @@ class Engine:
         identity = (self._model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
             self._noise_identity = identity
+            self._anchor.reset()
             self._noise = TemporalNoise(
                 *self._model.latent_size, self._model.channels, fields, parameters.seed, readout=self._readout
             )
@@ -278,7 +280,9 @@ class Engine:
         else:
             # Averaging areas costs four times as much and shows only where pixels would be left out.
             far = min(rgb.shape[0] / height, rgb.shape[1] / width) >= 2
-            cv2.resize(rgb, (width, height), dst=self._scaled, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR)
+            cv2.resize(
+                rgb, (width, height), dst=self._scaled, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR
+            )
         self._to_luma.convert(self._scaled, self._luma)
 
     def _place(self) -> None:
@@ -330,7 +334,11 @@ class Engine:
         with self.clock.stage("decode"):
             image = tag.model.decode(done.latent[None])[0].numpy()
         x, y = tag.offset
-        self._last = shifted(image, -x, -y, tag.height, tag.width) if x or y else image[: tag.height, : tag.width]
+        if x or y:
+            self._shown = shifted(image, -x, -y, tag.height, tag.width, out=self._shown)
+            self._last = self._shown
+        else:
+            self._last = image[: tag.height, : tag.width]
         return Stylised(self._last, tag.pts, tag.index)
 
 

@@ -82,16 +82,25 @@ class Motion:
 
 
 class FlowGate:
-    """Photometric gate with hysteresis: flow counts only where warping by it explains the change of the picture."""
+    """Photometric gate with hysteresis: flow counts only where warping by it explains the change of the picture.
 
-    def __init__(self, height: int, width: int) -> None:
+    `region` is the side in pixels of the smallest square that may move for itself. What is smaller has no room for
+    strokes of its own: noise carried with it only stirs those of its surroundings.
+    """
+
+    def __init__(self, height: int, width: int, region: int = 1) -> None:
         self._open = np.zeros((2, height, width), np.uint8)
+        self._moving = np.zeros((height, width), np.uint8)
+        self._region = np.ones((region, region), np.uint8)
         self._stay, self._moved = np.empty((2, height, width), np.float32)
         self._smooth = np.empty((height, width, 2), np.float32)
         self._confidence = np.empty((height, width), np.float32)
 
     def apply(self, previous: np.ndarray, current: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> Motion:
-        """Zero the flow where the gate is closed (in place) and rate the rest; pictures are (h, w) uint8."""
+        """Zero the flow where the gate is closed (in place) and rate the rest; pictures are (h, w) uint8.
+
+        Where it is closed the noise stays, and is trusted: fresh noise on every frame would be the worst of all.
+        """
         window = (EVIDENCE_WINDOW, EVIDENCE_WINDOW)
         # A change of exposure is no motion and no cut.
         exposure = float(np.median(current[::4, ::4].astype(np.int16) - previous[::4, ::4]))
@@ -107,10 +116,12 @@ class FlowGate:
             cv2.blur(self._stay, window, dst=self._stay)
             cv2.blur(self._moved, window, dst=self._moved)
             cv2.blur(flow, (5, 5), dst=self._smooth)
-            moving += _gate(flow, self._smooth, self._stay, self._moved, stay, moved, state)
+            _gate(flow, self._smooth, self._stay, self._moved, stay, moved, state)
+            cv2.morphologyEx(state, cv2.MORPH_OPEN, self._region, dst=self._moving, borderType=cv2.BORDER_REPLICATE)
+            moving += _keep(flow, self._moving)
         unexplained = min(stay, moved)
         cut = is_cut(unexplained, float(current.std()) ** 2)
-        _rate(forward, backward, self._stay, self._moved, self._open[1], self._confidence)
+        _rate(forward, backward, self._moved, self._moving, self._confidence)
         return Motion(forward, backward, self._confidence, cut, moving == 0)
 
 
@@ -188,9 +199,8 @@ def _gate(
     mean_stay: float,
     mean_moved: float,
     state: np.ndarray,
-) -> int:
-    """Zero `flow` where the gate is closed, keep the gate's `state` (1 open); returns the number of open pixels."""
-    count = 0
+) -> None:
+    """Renew the gate's `state` (1 open)."""
     add_stay = _F32(GLOBAL_EVIDENCE * mean_stay + 1e-3)
     add_moved = _F32(GLOBAL_EVIDENCE * mean_moved)
     for y in range(state.shape[0]):
@@ -201,7 +211,15 @@ def _gate(
             length = smooth[y, x, 0] ** 2 + smooth[y, x, 1] ** 2
             open_ = length >= least * least and moved[y, x] + add_moved <= most * (stay[y, x] + add_stay)
             state[y, x] = 1 if open_ else 0
-            if open_:
+
+
+@njit(cache=True, nogil=True)
+def _keep(flow: np.ndarray, moving: np.ndarray) -> int:
+    """Zero `flow` where nothing is `moving` (1); returns the number of pixels that are."""
+    count = 0
+    for y in range(moving.shape[0]):
+        for x in range(moving.shape[1]):
+            if moving[y, x] == 1:
                 count += 1
             else:
                 flow[y, x, 0], flow[y, x, 1] = _F32(0), _F32(0)
@@ -210,24 +228,22 @@ def _gate(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _rate(
-    forward: np.ndarray,
-    backward: np.ndarray,
-    stay: np.ndarray,
-    moved: np.ndarray,
-    state: np.ndarray,
-    confidence: np.ndarray,
+    forward: np.ndarray, backward: np.ndarray, moved: np.ndarray, moving: np.ndarray, confidence: np.ndarray
 ) -> None:
-    """Confidence: 1 where both directions agree on the same surface, falling to 0 as either fails."""
+    """Confidence: 1 where nothing moves or both directions agree on the same surface, falling to 0 as either fails."""
     height, width = confidence.shape
     same, slope = _F32(SAME_SURFACE), _F32(1 / (OTHER_SURFACE - SAME_SURFACE))
     for y in range(height):
         for x in range(width):
+            if moving[y, x] == 0:
+                confidence[y, x] = _F32(1)
+                continue
             bx, by = backward[y, x, 0], backward[y, x, 1]
             u = min(max(int(_F32(x) + bx + _F32(0.5)), 0), width - 1)
             v = min(max(int(_F32(y) + by + _F32(0.5)), 0), height - 1)
             fx, fy = forward[v, u, 0], forward[v, u, 1]
             error = (fx + bx) ** 2 + (fy + by) ** 2
             tolerance = _F32(0.01) * (fx * fx + fy * fy + bx * bx + by * by) + _F32(0.5)
-            difference = np.sqrt(moved[y, x] if state[y, x] == 1 else stay[y, x])
+            difference = np.sqrt(moved[y, x])
             trust = min(_F32(2) - error / tolerance, _F32(1) - (difference - same) * slope)
             confidence[y, x] = min(max(trust, _F32(0)), _F32(1))

@@ -69,7 +69,7 @@ class Parameters:
     width: int = 384
     height: int = 384
     noise: str = "warped"
-    refresh: float = 0.02
+    refresh: float = 0.0
     degradation: float = 0.0
     similarity_threshold: float = 0.0
     max_skip: int = 10

@@ -247,3 +247,27 @@ def test_any_sequence_of_pictures_is_survived(scene: np.ndarray) -> None:
     for _ in range(300):
         out = noise.advance(makers[rng.integers(len(makers))](), refresh=rng.uniform())
         assert np.isfinite(out).all() and 0.6 < out.std() < 1.4
+
+
+def test_small_things_leave_the_noise_where_it_is(scene: np.ndarray) -> None:
+    """A thing of three cells crosses a still scene without stirring it; one of eight takes its noise along."""
+    for cells, carried in ((3, False), (8, True)):
+        noise = TemporalNoise(32, 32, 8, 1, 0)
+        luma = view(scene, 0, 0)
+        thing = view(texture(320, 5), 0, 0)[: 4 * cells, : 4 * cells]
+        outputs = []
+        for i in range(9):
+            picture = luma.copy()
+            picture[48 : 48 + 4 * cells, 24 + 4 * i : 24 + 4 * i + 4 * cells] = thing
+            outputs.append(noise.advance(picture).copy())
+        assert np.array_equal(outputs[0], outputs[-1]) != carried
+        if carried:
+            inside = outputs[0][..., 14:18, 8:12], outputs[-1][..., 14:18, 16:20]
+            assert correlation(*inside) > 0.6
+
+
+def test_a_known_jump_carries_the_noise_by_whole_cells(scene: np.ndarray) -> None:
+    noise = TemporalNoise(32, 32, 8, 1, 0)
+    before = noise.advance(view(scene, 0, 0)).copy()
+    after = noise.advance(view(scene, 8, -4), jump=(-2, 1))
+    np.testing.assert_allclose(after[..., 4:-4, 4:-6], before[..., 3:-5, 6:-4], atol=1e-5)
