@@ -138,8 +138,8 @@ def look_up(image: np.ndarray, where: np.ndarray) -> np.ndarray:
 def measure(frames: list[np.ndarray], style: str, steps: int, align: Align) -> dict[str, np.ndarray]:
     """For each noise: E at each lag, then sharpness."""
     result = {}
-    for name, *how in NOISES:
-        outputs = paint(frames, style, steps, *how)
+    for name, mode, readout, anchored in NOISES:
+        outputs = paint(frames, style, steps, mode, readout, anchored)
         errors = [np.mean([error(outputs, k - lag, k, align) for k in range(lag, len(frames))]) for lag in LAGS]
         result[name] = np.array([*errors, np.mean([sharpness(o) for o in outputs])])
     return result
@@ -182,8 +182,8 @@ def strip() -> np.ndarray:
     photo = held_out_photos(1)[0]
     frames = [np.ascontiguousarray(photo[20 : 20 + SIDE, 3 * k : 3 * k + SIDE]) for k in range(FRAMES)]
     rows = []
-    for name, *how in (NOISES[0], NOISES[3]):
-        outputs = paint(frames, "starry-night", 2, *how)
+    for name, mode, readout, anchored in (NOISES[0], NOISES[3]):
+        outputs = paint(frames, "starry-night", 2, mode, readout, anchored)
         tiles = [np.ascontiguousarray(outputs[k][:, 96 - 3 * k : 256 - 3 * k]) for k in range(0, 26, 5)]
         cv2.putText(tiles[0], name, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2, cv2.LINE_AA)
         rows.append(np.hstack(tiles))

@@ -1,10 +1,10 @@
-"""Train the embedded model from nothing: data, teacher pairs, autoencoder, flow, coupled flow, judgement,
+"""Train the embedded model from nothing: data, teacher pairs, autoencoder, flow, reflow, judgement,
 weights, card.
 
     pip install -e '.[train]' && python -m scripts.train_embedded
 
 Every stage is cached under `build/embedded` and resumes where it stopped; on two cores the whole
-takes about three hours. Needs Debian or Ubuntu (the photographs are in their packages).
+takes about two and a half hours. Needs Debian or Ubuntu (the photographs are in their packages).
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import cv2
 import numpy as np
 import torch
 
-from scripts.training import autoencoder, card, coupled, data, flow, judge, teacher
+from scripts.training import autoencoder, card, data, flow, judge, reflow, teacher
 from scripts.training.package import write_weights
 
-COUPLES = 7000
 PAIRS = (8000, 8000)  # two files, so that neither fills the memory of a small machine while it is made
 WEIGHTS = Path(__file__).parents[1] / "engines" / "embedded" / "weights"
 
@@ -30,30 +29,25 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=Path("build/embedded"), help="cache and checkpoints")
     parser.add_argument("--autoencoder-minutes", type=float, default=20)
     parser.add_argument("--flow-minutes", type=float, default=75)
-    parser.add_argument("--coupled-minutes", type=float, default=32)
+    parser.add_argument("--reflow-minutes", type=float, default=12)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     build: Path = options.build
     build.mkdir(parents=True, exist_ok=True)
-    crops, pairs, held, bank = prepare(build)
-    by_style = bank["by_style"]
+    crops, pairs, held, by_style = prepare(build)
     coder = autoencoder.train(build, crops, pairs, held, options.autoencoder_minutes)
     encoder = coder.folded_encoder()
     unet = flow.train(build, encoder, crops["train"], pairs, by_style, options.flow_minutes)
-    couples = cached(
-        build / "couples.npz",
-        lambda: coupled.make_couples(teacher.Teacher(), crops["train"], bank["bank"], COUPLES, seed=5),
-    )
-    unet = coupled.train(build, unet, encoder, crops["train"], couples, by_style, options.coupled_minutes)
+    unet = reflow.train(build, unet, encoder, crops["train"], pairs, by_style, options.reflow_minutes)
     write_weights(WEIGHTS, encoder, coder.decoder, unet, teacher.Teacher().predictor_path)
     report = judgement(build, coder, unet, crops, pairs, held)
     (build / "report.json").write_text(json.dumps(report, indent=1))
     card.write(WEIGHTS, build, report, encoder, coder.decoder, unet, crops["held_out"])
 
 
-def prepare(build: Path) -> tuple[dict, dict, dict, dict]:
-    """Crops, teacher pairs, held-out pairs and the bank of style vectors, from the cache where there."""
+def prepare(build: Path) -> tuple[dict, dict, dict, np.ndarray]:
+    """Crops, teacher pairs, held-out pairs and style vectors of the named styles, from the cache where there."""
     data.fetch(build / "raw")
     crops = cached(build / "crops.npz", lambda: data.make_crops(build / "raw"))
     guide = teacher.Teacher()
@@ -76,7 +70,7 @@ def prepare(build: Path) -> tuple[dict, dict, dict, dict]:
         build / "pairs_held_out.npz",
         lambda: teacher.make_pairs(guide, crops["held_out"], bank["bank"], 400, seed=3),
     )
-    return crops, pairs, held, bank
+    return crops, pairs, held, bank["by_style"]
 
 
 def cached(path: Path, make) -> dict[str, np.ndarray]:

@@ -109,7 +109,7 @@ def curves(build: Path, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    coder, flow, third = (json.loads((build / f"{n}.json").read_text()) for n in ("autoencoder", "flow", "coupled"))
+    coder, flow, reflow = (json.loads((build / f"{n}.json").read_text()) for n in ("autoencoder", "flow", "reflow"))
     figure, (left, right, last) = pyplot.subplots(1, 3, figsize=(13, 3.4))
     minutes = [e["minutes"] for e in coder]
     left.plot(minutes, [e["psnr_photo"] for e in coder], label="photographs")
@@ -118,15 +118,15 @@ def curves(build: Path, path: Path) -> None:
     left.legend()
     right.plot([e["minutes"] for e in flow], [e["loss"] for e in flow])
     right.set(xlabel="minutes on two cores", ylabel="velocity error", title="rectified flow (training loss)")
-    last.plot([e["minutes"] for e in third], [e["loss"] for e in third])
-    last.set(xlabel="minutes on two cores", ylabel="velocity error", title="coupled flow (on its couples)")
+    last.plot([e["minutes"] for e in reflow], [e["straight"] for e in reflow])
+    last.set(xlabel="minutes on two cores", ylabel="velocity error", title="reflow (on its couples)")
     figure.tight_layout()
     figure.savefig(path, dpi=90)
 
 
 def text(report: dict, build: Path) -> str:
-    stages = ("autoencoder", "flow", "coupled")
-    coder, flow, third = (json.loads((build / f"{name}.json").read_text())[-1] for name in stages)
+    stages = ("autoencoder", "flow", "reflow")
+    coder, flow, reflow = (json.loads((build / f"{name}.json").read_text())[-1] for name in stages)
     teacher = report["teacher"]
     steps = "\n".join(
         f"| {n} | {r['style_accuracy']:.1%} | {r['edge_correlation']:.3f} | {r['sharpness_to_teacher']:.2f} "
@@ -148,8 +148,8 @@ A latent rectified-flow img2img model: an autoencoder (8× reduction, 20 channel
 3.5 M parameters that sees the noisy latent, the photograph's latent hidden by noise to a chosen
 degree (*freedom*), the time and a style (26 named styles and any blend, or the style vector of a
 picture). It was trained on two CPU cores: autoencoder {coder["minutes"]:.0f} minutes ({coder["step"]} steps),
-flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps), coupled flow {third["minutes"]:.0f} minutes
-({third["step"]} steps), on a machine that did other work at the same time.
+flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps), reflow {reflow["minutes"]:.0f} minutes
+({reflow["step"]} steps), on a machine that did other work at the same time.
 
 ![curves](../../docs/embedded/curves.png)
 

@@ -29,11 +29,8 @@ class Pairs:
         self.photo = self.stylised = torch.empty(0)
 
     def encode(self, rng: np.random.Generator) -> None:
-        top, left = (int(v) for v in rng.integers(0, STRIDE, size=2))
-        self.encode_at(top, left, flip=bool(rng.integers(2)))
-
-    def encode_at(self, top: int, left: int, flip: bool = False) -> None:
-        """Latents of the windows that begin `top` and `left` px into the pictures."""
+        top, left = rng.integers(0, STRIDE, size=2)
+        flip = bool(rng.integers(2))
         span = LATENT_SIDE * STRIDE
 
         def latents(images: np.ndarray) -> Tensor:
@@ -56,11 +53,10 @@ class Pairs:
             window = (slice(None), slice(top, top + side), slice(left, left + side))
             photo.append(self.photo[self.pairs["index"][k]][window])
             stylised.append(self.stylised[k][window])
-            style[row] = self.style(k, rng)
+            style[row] = self._style(k, rng)
         return torch.stack(stylised).float(), torch.stack(photo).float(), torch.from_numpy(style)
 
-    def style(self, k: int, rng: np.random.Generator) -> np.ndarray:
-        """Condition (126,) of pair `k`, now and then none, or a picture's vector in place of the name."""
+    def _style(self, k: int, rng: np.random.Generator) -> np.ndarray:
         named, vector = self.pairs["named"][k], self.pairs["vector"][k]
         if rng.random() < STYLE_DROP:
             return np.zeros(NAMED + VECTOR, np.float32)
