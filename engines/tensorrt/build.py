@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,36 @@ HALF_ONLY = ("sm75",)  # Turing multiplies matrices in half precision alone here
 
 Progress = Callable[[str, float], None]
 """progress(phase, share of it that is done, 0 to 1)."""
+Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """What to build.
+
+    Attributes:
+        network: its name, for messages.
+        onnx: the graph; its precision is the engine's (strongly typed).
+        target: one of `TARGETS`.
+        precision: `fp32`, `fp16` or `bf16`, as exported.
+        profile: least, typical and most shape of every input.
+        refit: names of the weights that may be replaced in the finished engine. TensorRT asks for a GPU to build such
+            an engine.
+    """
+
+    network: str
+    onnx: Path
+    target: str
+    precision: str
+    profile: Mapping[str, Shapes]
+    refit: tuple[str, ...] = ()
+
+
+def profile_of(spec: NetworkSpec, ranges: Ranges) -> dict[str, Shapes]:
+    """Least, typical and most shape of every input over `ranges`."""
+    sizes = ({name: values[k] for name, values in vars(ranges).items()} for k in range(3))
+    least, typical, most = (spec.shapes(**size) for size in sizes)
+    return {name: (least[name], typical[name], most[name]) for name in spec.inputs}
 
 
 def parse_target(text: str) -> str:
@@ -26,46 +59,85 @@ def parse_target(text: str) -> str:
     return name
 
 
-def build(
-    spec: NetworkSpec, onnx: Path, target: str, precision: str, ranges: Ranges, progress: Progress | None = None
-) -> bytes:
-    """The engine of an exported network.
+def build(job: BuildJob, progress: Progress | None = None) -> bytes:
+    """The engine, built in a process of its own.
 
-    Precision lies in the graph (strongly typed). The module's weights keep their names and can be replaced in the
-    finished engine (`REFIT_INDIVIDUAL`: plain `REFIT` asks for a GPU while it builds), and may stay in the computer's
-    memory where the card's is small (weight streaming).
+    After a build that failed TensorRT for RTX 1.7 fails for every other target in the same process, and a crash of the
+    compiler must not take the stream along.
 
     Raises:
         ParameterError: an operator or a precision that the target does not have, or a build that failed; the message
             has TensorRT's own words.
     """
-    if target in HALF_ONLY and precision == "fp32":
-        raise ParameterError("precision", precision, f"{target} needs fp16")
-    if target in HALF_ONLY and precision == "bf16":
-        raise ParameterError("precision", precision, f"{target} has no bfloat16; give fp16")
+    if job.target in HALF_ONLY and job.precision != "fp16":
+        raise ParameterError("precision", job.precision, f"{job.target} needs fp16")
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(job, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        return _result(ours, job, progress)
+    finally:
+        process.join(timeout=5)
+        if process.is_alive():
+            process.kill()
+
+
+def _result(pipe: Connection, job: BuildJob, progress: Progress | None) -> bytes:
+    """Pass on progress until the engine or the error comes."""
+    while True:
+        try:
+            kind, *values = pipe.recv()
+        except EOFError:
+            raise ParameterError(
+                "network", job.network, f"TensorRT's builder ended without a word for {job.target}; is memory short?"
+            ) from None
+        if kind == "engine":
+            return values[0]
+        if kind == "error":
+            raise ParameterError(*values)
+        if progress is not None:
+            progress(*values)
+
+
+def _serve(job: BuildJob, pipe: Connection) -> None:
+    """The other process: sends ("progress", phase, share), then ("engine", bytes) or ("error", field, value, advice)."""
+    try:
+        pipe.send(("engine", _build(job, lambda phase, share: pipe.send(("progress", phase, share)))))
+    except ParameterError as error:
+        pipe.send(("error", error.field, error.value, error.advice))
+
+
+def _build(job: BuildJob, progress: Progress) -> bytes:
     library = load()
     trt = library.trt
     logger = _logger(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(library))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx)):
-        problems = [parser.get_error(k) for k in range(parser.num_errors)]
-        raise ParameterError("network", spec.name, parser_advice([p.desc() for p in problems]))
-    for name in dict(spec.module.state_dict()):
-        network.mark_weights_refittable(name)
+    if not parser.parse_from_file(str(job.onnx)):
+        problems = [parser.get_error(k).desc() for k in range(parser.num_errors)]
+        raise ParameterError("network", job.network, parser_advice(problems))
     config = builder.create_builder_config()
-    for flag in ("REFIT_INDIVIDUAL", "WEIGHT_STREAMING"):
-        config.set_flag(getattr(trt.BuilderFlag, flag))
-    if target != "current" or library.flavour == "tensorrt_rtx":
-        _aim(library, config, target)
-    config.add_optimization_profile(_profile(builder, spec, ranges))
-    if progress is not None:
-        config.progress_monitor = _monitor(trt, progress)
+    config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)  # weights may stay in the computer's memory on a small card
+    if job.refit:
+        config.set_flag(trt.BuilderFlag.REFIT_INDIVIDUAL)
+        for name in job.refit:
+            network.mark_weights_refittable(name)
+    if job.target != "current" or library.flavour == "tensorrt_rtx":
+        _aim(library, config, job.target)
+    profile = builder.create_optimization_profile()
+    for name, shapes in job.profile.items():
+        profile.set_shape(name, *shapes)
+    config.add_optimization_profile(profile)
+    config.progress_monitor = _monitor(trt, progress)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         reason = logger.last or "no reason given"
-        raise ParameterError("network", spec.name, f"TensorRT could not build it for {target} in {precision}: {reason}")
+        raise ParameterError(
+            "network", job.network, f"TensorRT could not build it for {job.target} in {job.precision}: {reason}"
+        )
     return bytes(engine)
 
 
@@ -91,14 +163,6 @@ def _aim(library: Library, config: Any, target: str) -> None:
     config.set_compute_capability(getattr(trt.ComputeCapability, TARGETS[target]), 0)
 
 
-def _profile(builder: Any, spec: NetworkSpec, ranges: Ranges) -> Any:
-    profile = builder.create_optimization_profile()
-    least, typical, most = (spec.shapes(**{name: values[k] for name, values in vars(ranges).items()}) for k in range(3))
-    for name in spec.inputs:
-        profile.set_shape(name, least[name], typical[name], most[name])
-    return profile
-
-
 def _logger(trt: Any) -> Any:
     class Logger(trt.ILogger):
         """Keeps the last error, which is the reason of a build that fails."""
@@ -116,22 +180,22 @@ def _logger(trt: Any) -> Any:
 
 def _monitor(trt: Any, progress: Progress) -> Any:
     class Monitor(trt.IProgressMonitor):
-        """Passes on the outermost phase."""
+        """Passes on every phase."""
 
         def __init__(self) -> None:
             super().__init__()
-            self._phases: dict[str, int] = {}
+            self._steps: dict[str, int] = {}
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            self._phases[phase] = max(steps, 1)
+            self._steps[phase] = max(steps, 1)
             progress(phase, 0.0)
 
         def step_complete(self, phase: str, step: int) -> bool:
-            progress(phase, (step + 1) / self._phases[phase])
+            progress(phase, (step + 1) / self._steps[phase])
             return True
 
         def phase_finish(self, phase: str) -> None:
-            self._phases.pop(phase, None)
+            self._steps.pop(phase, None)
             progress(phase, 1.0)
 
     return Monitor()
