@@ -7,6 +7,7 @@ that one engine serves every multiple of 64 from 256 to 1024 without a rebuild.
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -198,6 +199,7 @@ def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: 
     # The exporter takes an axis of 1 for a constant and two equal axes for one.
     examples = spec.examples(dtype, batch=2, rows=_between(ranges.rows, 0), columns=_between(ranges.columns, 1))
     variables = {name: torch.export.Dim(name, min=low, max=high) for name, (low, _, high) in vars(ranges).items()}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it names operators of libraries that nobody asked for
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -212,11 +214,18 @@ def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: 
                 dynamic_shapes=_dynamic(module, list(spec.inputs.values()), variables),
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ParameterError(spec.name, type(spec.module).__name__, f"cannot be exported: {error}") from None
+            raise ParameterError(spec.name, type(spec.module).__name__, f"cannot be exported: {_cause(error)}") from None
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=_large(module))
     return path
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong at the bottom; the exporter's own message is a page of advice to its makers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0]
 
 
 def _between(variable: tuple[int, int, int], offset: int) -> int:
@@ -236,4 +245,4 @@ def _dynamic(module: nn.Module, shapes: Sequence[Shape], variables: Mapping[str,
          for k, axis in enumerate(shape) if isinstance(axis, Axis)}
         for shape in shapes
     )  # fmt: skip
-    return (*axes[:3], axes[3:]) if isinstance(module, _Unet) else axes
+    return (*axes[:3], axes[3:]) if len(axes) > 3 and isinstance(module, _Unet) else axes

@@ -185,7 +185,7 @@ class TemporalNoise:
             self._flow.reset()
             self._field.redraw()
             self._read()
-        else:
+        elif not (motion.still and jump == (0, 0) and refresh == 0):  # else the noise is what it was
             if jump != (0, 0):
                 motion.forward[:] += self._pixels(jump)
                 motion.backward[:] -= self._pixels(jump)

@@ -89,12 +89,9 @@ def full_vae() -> AutoencoderKL:
     )
 
 
-def write(layout: str, folder: Path) -> Path:
-    """A randomly initialised checkpoint of the layout, in the form that the hub's folders have."""
-    torch.manual_seed(LAYOUTS.index(layout))
+def tiny_unet(layout: str) -> UNet2DConditionModel:
     xl = layout == "sdxl-turbo"
-    tokens = tokenizer(folder / "made-tokenizer")
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -115,6 +112,14 @@ def write(layout: str, folder: Path) -> Path:
             else {}
         ),
     )
+
+
+def write(layout: str, folder: Path) -> Path:
+    """A randomly initialised checkpoint of the layout, in the form that the hub's folders have."""
+    torch.manual_seed(LAYOUTS.index(layout))
+    xl = layout == "sdxl-turbo"
+    tokens = tokenizer(folder / "made-tokenizer")
+    unet = tiny_unet(layout)
     scheduler = {
         "sd15": PNDMScheduler(**SD, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
         "sd-turbo": EulerDiscreteScheduler(**SD, timestep_spacing="trailing", steps_offset=1),

@@ -1,0 +1,107 @@
+"""Networks as ONNX graphs: what ONNX Runtime computes from them is what torch computes, at sizes of one's choice."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+pytest.importorskip("diffusers")
+
+from diffusers import ControlNetModel
+
+from engines.api.errors import ParameterError
+from engines.export import NetworkSpec, Ranges, checkpoint_specs, embedded_specs, export_onnx, picture
+from tests.engines.test_checkpoints import LAYOUTS, full_vae, tiny_unet, tiny_vae
+
+# Largest difference over the largest value of the reference.
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+SMALL = Ranges(batch=(1, 1, 4), rows=(2, 3, 5), columns=(2, 3, 5))
+
+
+def run(path: Path, spec: NetworkSpec, inputs: tuple[torch.Tensor, ...]) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == list(spec.inputs)
+    (output,) = session.run([spec.output], {name: x.numpy() for name, x in zip(spec.inputs, inputs, strict=True)})
+    return output
+
+
+def difference(path: Path, spec: NetworkSpec, precision: str, **sizes: int) -> float:
+    """Against torch in single precision."""
+    dtype = {"fp32": torch.float32, "fp16": torch.float16}[precision]
+    inputs = spec.examples(dtype, seed=1, **sizes)
+    with torch.inference_mode():
+        expected = spec.module.float()(*(x.float() for x in inputs)).numpy()
+    ours = run(path, spec, inputs)
+    assert ours.shape == expected.shape
+    return float(np.abs(ours - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", ["encoder", "velocity", "decoder"])
+def test_the_embedded_networks(name: str, precision: str, tmp_path: Path) -> None:
+    spec = next(s for s in embedded_specs() if s.name == name)
+    path = export_onnx(spec, tmp_path / "net.onnx", precision)
+    for sizes in ({"batch": 1, "rows": 4, "columns": 5}, {"batch": 3, "rows": 6, "columns": 4}):
+        assert difference(path, spec, precision, **sizes) <= TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_checkpoints_of_every_layout(layout: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for spec in checkpoint_specs(tiny_unet(layout).eval(), full_vae().eval()):
+        path = export_onnx(spec, tmp_path / f"{spec.name}.onnx", "fp32", SMALL)
+        for sizes in ({"batch": 1, "rows": 3, "columns": 2}, {"batch": 2, "rows": 4, "columns": 3}):
+            assert difference(path, spec, "fp32", **sizes) <= TOLERANCE["fp32"], spec.name
+
+
+def test_the_tiny_autoencoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder, _, decoder = checkpoint_specs(tiny_unet("sd15").eval(), tiny_vae().eval())
+    for spec in (encoder, decoder):
+        path = export_onnx(spec, tmp_path / f"{spec.name}.onnx", "fp32", SMALL)
+        assert difference(path, spec, "fp32", batch=2, rows=2, columns=4) <= TOLERANCE["fp32"]
+
+
+def test_the_residuals_of_a_control_net(tmp_path: Path) -> None:
+    """The residual inputs are those that diffusers' ControlNet of the same UNet makes, and they count."""
+    torch.manual_seed(0)
+    unet = tiny_unet("sd15").eval()
+    spec = checkpoint_specs(unet, full_vae().eval(), residuals=True)[1]
+    control = ControlNetModel.from_unet(unet, conditioning_channels=3).eval()
+    inputs = spec.examples(torch.float32, batch=2, rows=3, columns=2)
+    sample, timestep, prompt = inputs[:3]
+    hint = torch.rand(2, 3, sample.shape[2] * 8, sample.shape[3] * 8)
+    with torch.inference_mode():
+        down, mid = control(sample, timestep, prompt, hint, return_dict=False)
+    assert [tuple(x.shape) for x in (*down, mid)] == [tuple(x.shape) for x in inputs[3:]]
+    path = export_onnx(spec, tmp_path / "unet.onnx", "fp32", SMALL)
+    assert difference(path, spec, "fp32", batch=2, rows=3, columns=2) <= TOLERANCE["fp32"]
+    without = (*inputs[:3], *(torch.zeros_like(x) for x in inputs[3:]))
+    assert np.abs(run(path, spec, inputs) - run(path, spec, without)).max() > 0.01
+
+
+class Erf(nn.Module):
+    """An operator that ONNX does not have."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
+    spec = NetworkSpec("filter", Erf(), {"x": picture(3)}, "y")
+    with warnings.catch_warnings(), pytest.raises(ParameterError, match="filter"):
+        warnings.simplefilter("ignore")
+        export_onnx(spec, tmp_path / "x.onnx")
+    with pytest.raises(ParameterError, match="fp64"):
+        export_onnx(embedded_specs()[0], tmp_path / "x.onnx", "fp64")
+    with pytest.raises(ParameterError, match="rows"):
+        Ranges(rows=(4, 2, 8))
