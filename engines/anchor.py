@@ -8,6 +8,9 @@ is moved back by as much. The strip of a few pixels that falls off one side is t
 
 from __future__ import annotations
 
+import functools
+import math
+
 import cv2
 import numpy as np
 
@@ -15,11 +18,13 @@ from engines.camera import refine
 
 # Beyond half a cell, so that a camera that hovers around the middle does not move the grid back and forth.
 _SLACK = 1
+# Pixels of drift that are left alone, beyond the error of the measurement, and the parts of a pixel that offsets count.
+_STILL, _PARTS = 0.12, 16
 # The scene's place is measured against a frame some time ago, so that the errors of single frames do not add up:
 # until it has moved by this share of the picture, and for so many frames, since everything else in it changes too.
 _KEPT_SHARE, _KEPT_FRAMES = 0.12, 30
-# Peak of the phase correlation (1 for a pure shift, near 0 for unrelated pictures) below which no motion is believed.
-_LEAST_RESPONSE = 0.1
+# Difference in grey levels from which it does not matter how different two places are.
+_OTHER_SURFACE = 24
 
 
 class Anchor:
@@ -40,11 +45,13 @@ class Anchor:
 
     def reset(self) -> None:
         """Begin anew in the middle."""
-        self.offset = self.jump = (0, 0)
+        self.offset: tuple[float, float] = (0.0, 0.0)
+        self.jump = (0, 0)
         # Where the scene lies on the screen, and lay in the kept frame, in pixels of the small picture.
         self._scene, self._kept_scene = np.zeros((2, 2))
         self._previous: np.ndarray | None = None
         self._age = 0
+        self._motion = np.zeros(2)  # of the last frame
 
     def follow(self, luma: np.ndarray, scale: float) -> None:
         """Set `offset` and `jump` for the next frame.
@@ -65,36 +72,83 @@ class Anchor:
         self.jump = tuple(int(v) for v in np.rint((now + self.offset - before) / self._cell))  # type: ignore[assignment]
 
     def _locate(self, luma: np.ndarray) -> None:
-        """Where most of the picture has gone: phase correlation with the last frame, refined on the kept one."""
-        assert self._previous is not None
-        pair = self._previous.astype(np.float32), luma.astype(np.float32)
-        shift, response = cv2.phaseCorrelate(*pair, self._window)
-        guess = self._scene + (shift if response >= _LEAST_RESPONSE else (0.0, 0.0))
+        """Where most of the picture has gone: a first guess from the last frame, refined on the kept one."""
+        previous = self._previous
+        assert previous is not None
+        pair = previous.astype(np.float32), luma.astype(np.float32)
+        correlated = np.array(cv2.phaseCorrelate(*pair, self._window)[0])
+        # A pattern that repeats or a thing that moves for itself may correlate best.
+        candidates = (np.zeros(2), self._motion, correlated)
+        guess = self._scene + min(candidates, key=lambda shift: _mismatch(previous, luma, shift))
         motion = np.zeros(6)
         motion[[0, 3]] = guess - self._kept_scene
         refine(self._kept, luma, 0.0, motion)
         found = self._kept_scene + motion[[0, 3]]
         trusted = np.abs(found - guess).max() < 1
-        self._scene = found if trusted else guess
+        self._motion = (found if trusted else guess) - self._scene
+        self._scene = self._scene + self._motion
         self._age += 1
         moved = np.abs(self._scene - self._kept_scene).max() / max(luma.shape)
         if not trusted or moved > _KEPT_SHARE or self._age >= _KEPT_FRAMES:
             np.copyto(self._kept, luma)
             self._kept_scene, self._age = self._scene, 0
-        np.copyto(self._previous, luma)
+        np.copyto(previous, luma)
 
-    def _offset(self, scene: float, current: int) -> int:
+    def _offset(self, scene: float, current: float) -> float:
         """The nearest offset to the current one that puts the scene onto the cells within the reach."""
-        reach = self._cell // 2 + _SLACK
-        wanted = round(-scene)
-        near = current + (wanted - current + self._cell // 2) % self._cell - self._cell // 2
-        if near > reach:
-            return near - self._cell
-        return near + self._cell if near < -reach else near
+        half = self._cell / 2
+        change = (-scene - current + half) % self._cell - half
+        if abs(change) < _STILL:
+            return current
+        offset = round((current + change) * _PARTS) / _PARTS
+        if offset > half + _SLACK:
+            return offset - self._cell
+        return offset + self._cell if offset < -half - _SLACK else offset
 
 
-def shifted(image: np.ndarray, x: int, y: int, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
-    """`image` moved right by x and down by y on a canvas (height, width, 3), its borders reflected."""
+def _mismatch(previous: np.ndarray, current: np.ndarray, shift: np.ndarray) -> float:
+    """How badly the previous picture, moved by (x, y) rounded to pixels, explains the current one."""
+    x, y = (int(v) for v in np.rint(shift))
+    height, width = current.shape
+    if abs(x) > width // 2 or abs(y) > height // 2:
+        return math.inf
+    now = current[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
+    then = previous[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
+    return float(np.minimum(np.abs(now.astype(np.int16) - then), _OTHER_SURFACE).mean())
+
+
+class Shift:
+    """Moves pictures (H, W, 3) u8 by parts of a pixel, in buffers that it keeps."""
+
+    def __init__(self) -> None:
+        self._between: np.ndarray | None = None
+        self._out: np.ndarray | None = None
+
+    def __call__(self, image: np.ndarray, x: float, y: float, height: int, width: int) -> np.ndarray:
+        """`image` moved right by x and down by y on a canvas of this size, borders reflected; valid until the next call."""
+        right, down = math.floor(x), math.floor(y)
+        if x != right or y != down:
+            across, along = _shift_kernel(x - right), _shift_kernel(y - down)
+            border = cv2.BORDER_REFLECT_101
+            self._between = cv2.sepFilter2D(image, -1, across, along, self._between, _BEFORE, 0, border)
+            image = self._between
+        self._out = _placed(image, right, down, height, width, self._out)
+        return self._out
+
+
+_BEFORE = (3, 3)  # taps of `_shift_kernel` before the pixel itself, x and y
+
+
+@functools.lru_cache(maxsize=64)
+def _shift_kernel(f: float) -> np.ndarray:
+    """Six taps that move a signal on by f, 0 ≤ f < 1: the sinc in the window of a wider one (Lanczos, Duchon 1979)."""
+    distance = np.arange(-3, 3) + f
+    taps = np.sinc(distance) * np.sinc(distance / 3)
+    return (taps / taps.sum()).astype(np.float32)
+
+
+def _placed(image: np.ndarray, x: int, y: int, height: int, width: int, out: np.ndarray | None) -> np.ndarray:
+    """`Shift` by whole pixels."""
     top, left = max(y, 0), max(x, 0)
     part = image[max(-y, 0) : max(-y, 0) + height - top, max(-x, 0) : max(-x, 0) + width - left]
     bottom, right = height - top - part.shape[0], width - left - part.shape[1]

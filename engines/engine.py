@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.anchor import Anchor, shifted
+from engines.anchor import Anchor, Shift
 from engines.api.errors import ParameterError
 from engines.api.parameters import Parameters
 from engines.backends import describe
@@ -59,7 +59,7 @@ class _Tag:
     model: EmbeddedModel
     height: int
     width: int
-    offset: tuple[int, int]
+    offset: tuple[float, float]
 
 
 class Engine:
@@ -97,7 +97,7 @@ class Engine:
         self._weights, self._backend, self._pipeline = weights, backend, pipeline
         self._readout, self._anchored = readout, anchored
         self._anchor = Anchor(STRIDE)
-        self._shown: np.ndarray | None = None
+        self._shift_in, self._shift_out = Shift(), Shift()
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
         self._builder: ThreadPoolExecutor | None = None
@@ -291,7 +291,7 @@ class Engine:
             self._anchor.follow(self._luma, self._scaled.shape[1] / self._luma.shape[1])
         else:
             self._anchor.reset()
-        shifted(self._scaled, *self._anchor.offset, *self._canvas.shape[:2], out=self._canvas)
+        np.copyto(self._canvas, self._shift_in(self._scaled, *self._anchor.offset, *self._canvas.shape[:2]))
 
     def _gate_skips(self) -> bool:
         """Whether the similarity gate repeats the last picture instead of this frame."""
@@ -335,8 +335,7 @@ class Engine:
             image = tag.model.decode(done.latent[None])[0].numpy()
         x, y = tag.offset
         if x or y:
-            self._shown = shifted(image, -x, -y, tag.height, tag.width, out=self._shown)
-            self._last = self._shown
+            self._last = self._shift_out(image, -x, -y, tag.height, tag.width)
         else:
             self._last = image[: tag.height, : tag.width]
         return Stylised(self._last, tag.pts, tag.index)

@@ -199,7 +199,9 @@ def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: 
     # The exporter takes an axis of 1 for a constant and two equal axes for one.
     examples = spec.examples(dtype, batch=2, rows=_between(ranges.rows, 0), columns=_between(ranges.columns, 1))
     variables = {name: torch.export.Dim(name, min=low, max=high) for name, (low, _, high) in vars(ranges).items()}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it names operators of libraries that nobody asked for
+    logging.getLogger("torch.onnx").setLevel(
+        logging.ERROR
+    )  # else it names operators of libraries that nobody asked for
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -214,7 +216,9 @@ def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: 
                 dynamic_shapes=_dynamic(module, list(spec.inputs.values()), variables),
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ParameterError(spec.name, type(spec.module).__name__, f"cannot be exported: {_cause(error)}") from None
+            raise ParameterError(
+                spec.name, type(spec.module).__name__, f"cannot be exported: {_cause(error)}"
+            ) from None
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=_large(module))

@@ -25,6 +25,8 @@ GLOBAL_EVIDENCE = 0.3
 EVIDENCE_WINDOW = 7
 # Root mean square difference in grey levels that is still the same surface, and that certainly is not.
 SAME_SURFACE, OTHER_SURFACE = 14.0, 40.0
+# Even where nothing can be trusted half of it is: noise that is fresh on every frame boils more than wrong noise slides.
+LEAST_TRUST = 0.5
 # A cut leaves more than this share of the picture's variance unexplained, and more than this many grey levels.
 CUT_UNEXPLAINED, CUT_LEVELS = 0.5, 16.0
 
@@ -69,7 +71,7 @@ class Motion:
 
     Attributes:
         forward, backward: (h, w, 2) float32 flow, zero where the gate is closed.
-        confidence: (h, w) float32, 0 to 1, trust in the flow at the current picture's pixels.
+        confidence: (h, w) float32, `LEAST_TRUST` to 1, trust in the flow at the current picture's pixels.
         cut: the current picture shows another scene.
         still: no pixel moves.
     """
@@ -230,7 +232,7 @@ def _keep(flow: np.ndarray, moving: np.ndarray) -> int:
 def _rate(
     forward: np.ndarray, backward: np.ndarray, moved: np.ndarray, moving: np.ndarray, confidence: np.ndarray
 ) -> None:
-    """Confidence: 1 where nothing moves or both directions agree on the same surface, falling to 0 as either fails."""
+    """Confidence: 1 where nothing moves or both directions agree on the same surface, lower as either fails."""
     height, width = confidence.shape
     same, slope = _F32(SAME_SURFACE), _F32(1 / (OTHER_SURFACE - SAME_SURFACE))
     for y in range(height):
@@ -246,4 +248,4 @@ def _rate(
             tolerance = _F32(0.01) * (fx * fx + fy * fy + bx * bx + by * by) + _F32(0.5)
             difference = np.sqrt(moved[y, x])
             trust = min(_F32(2) - error / tolerance, _F32(1) - (difference - same) * slope)
-            confidence[y, x] = min(max(trust, _F32(0)), _F32(1))
+            confidence[y, x] = min(max(_F32(LEAST_TRUST) + _F32(1 - LEAST_TRUST) * trust, _F32(LEAST_TRUST)), _F32(1))

@@ -10,13 +10,15 @@ import numpy as np
 
 from engines.api.errors import ParameterError
 from engines.api.parameters import NOISE_MODES
-from engines.flow import DisFlow, FlowEstimator, FlowGate, scale_flow
+from engines.flow import DisFlow, FlowEstimator, FlowGate, Motion, scale_flow
 from engines.noise import Readout, WarpedField
 from engines.noise.normals import fill_normals
 
 # Frames for which a still picture is compared with the same earlier one, so that motion below the gate's threshold adds
 # up until it is seen.
 _HOLD_FRAMES = 30
+# Mean difference in grey levels over a small window up to which a picture shows nothing but its sensor's noise.
+_NOTHING_NEW, _WINDOW = 2.5, (7, 7)
 # Side in cells of the smallest thing that carries noise of its own. Measured on a still camera's clip with people two
 # cells wide: where each carries noise, the painting changes 1.7 times as much between frames as where none does.
 _OWN_CELLS = 5
@@ -172,40 +174,46 @@ class TemporalNoise:
         self._read()
 
     def _follow(self, previous: np.ndarray, luma: np.ndarray, refresh: float, jump: tuple[int, int]) -> None:
-        started = perf_counter()
         if jump != (0, 0):
-            previous = self._jumped(previous, jump)
+            self._move(previous, jump)
+        motion = self._motion(previous, luma)
+        self.cut = motion is not None and motion.cut
+        still = motion is None or (motion.still and not self.cut)
+        cells = self._out.shape[:1:-1]
+        if self.cut:
+            self._flow.reset()
+            self._field.redraw()
+            self._read()
+        elif motion is None or still:
+            if jump != (0, 0) or refresh > 0:  # else the noise is what it was
+                uniform = np.divide(jump, cells, dtype=np.float32).reshape(1, 1, 2)
+                self._carry(uniform, -uniform, None, refresh)
+        else:
+            whole = np.array(jump, np.float32) * luma.shape[::-1] / cells
+            motion.forward[:] += whole
+            motion.backward[:] -= whole
+            self._carry(motion.forward, motion.backward, motion.confidence, refresh)
+        self._held = self._held + 1 if still and jump == (0, 0) else 0
+        if self._held % _HOLD_FRAMES == 0:
+            np.copyto(previous, luma)
+
+    def _motion(self, previous: np.ndarray, luma: np.ndarray) -> Motion | None:
+        """What moves between two pictures; None where they differ by no more than their sensor's noise."""
+        started = perf_counter()
+        if cv2.blur(cv2.absdiff(previous, luma), _WINDOW).max() <= _NOTHING_NEW:
+            return None
         forward, backward = self._flow.estimate(previous, luma)
         estimated = perf_counter()
         motion = self._gate.apply(previous, luma, forward, backward)
         self.timings["flow"] = 1e3 * (estimated - started)
         self.timings["gate"] = 1e3 * (perf_counter() - estimated)
-        self.cut = motion.cut
-        if motion.cut:
-            self._flow.reset()
-            self._field.redraw()
-            self._read()
-        elif not (motion.still and jump == (0, 0) and refresh == 0):  # else the noise is what it was
-            if jump != (0, 0):
-                motion.forward[:] += self._pixels(jump)
-                motion.backward[:] -= self._pixels(jump)
-            self._carry(motion.forward, motion.backward, motion.confidence, refresh)
-        self._held = self._held + 1 if motion.still and jump == (0, 0) and not motion.cut else 0
-        if self._held % _HOLD_FRAMES == 0:
-            np.copyto(previous, luma)
+        return motion
 
-    def _pixels(self, cells: tuple[int, int]) -> np.ndarray:
-        """(x, y) in cells to pixels of the working picture."""
-        assert self._previous is not None
-        return np.array(cells, np.float32) * self._previous.shape[::-1] / self._out.shape[:1:-1]
-
-    def _jumped(self, previous: np.ndarray, jump: tuple[int, int]) -> np.ndarray:
+    def _move(self, previous: np.ndarray, jump: tuple[int, int]) -> None:
         """Move the previous picture along, in place, so that only what the jump does not explain is left to find."""
-        x, y = self._pixels(jump)
+        x, y = np.array(jump) * previous.shape[::-1] / self._out.shape[:1:-1]
         move = np.array([[1, 0, x], [0, 1, y]])
-        moved = cv2.warpAffine(previous, move, previous.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-        np.copyto(previous, moved)
-        return previous
+        np.copyto(previous, cv2.warpAffine(previous, move, previous.shape[::-1], borderMode=cv2.BORDER_REPLICATE))
 
     def _forget(self) -> None:
         """Compare the next frame with none before."""

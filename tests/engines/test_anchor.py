@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines import Engine, Parameters
-from engines.anchor import Anchor, shifted
+from engines.anchor import Anchor, Shift
 from tests.engines.test_flow import texture, view
 
 CELL = 8
@@ -73,14 +73,28 @@ def test_shifting_there_and_back_restores_what_stayed_in_the_canvas(
     x: int, y: int, height: int, width: int, below: int, right: int
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    canvas = shifted(image, x, y, height + below, width + right)
-    back = shifted(canvas, -x, -y, height, width)
+    canvas = Shift()(image, x, y, height + below, width + right)
+    back = Shift()(canvas, -x, -y, height, width)
     assert canvas.shape == (height + below, width + right, 3) and back.shape == image.shape
     inside = (
         slice(max(-y, 0), height - max(y - below, 0)),
         slice(max(-x, 0), width - max(x - right, 0)),
     )
     np.testing.assert_array_equal(back[inside], image[inside])
+
+
+def test_a_shift_by_parts_of_a_pixel_is_that_of_the_signal() -> None:
+    """Smooth waves, whose shift is known."""
+    rows, columns = np.mgrid[:64, :80]
+
+    def waves(x: float, y: float) -> np.ndarray:
+        wave = 128 + 90 * np.sin((columns - x) * 0.35) * np.cos((rows - y) * 0.3)
+        return np.repeat(wave[..., None], 3, 2)
+
+    shift, image = Shift(), waves(0, 0).round().astype(np.uint8)
+    for x, y in ((0.25, 0.0), (-1.75, 2.5), (4.9375, -0.0625), (0.0, 3.0)):
+        error = np.abs(shift(image, x, y, 64, 80).astype(float) - waves(x, y))[8:-8, 8:-8]
+        assert error.max() < 3 and error.mean() < 0.7, (x, y)
 
 
 def pan_change(parameters: dict | None = None, **options) -> float:

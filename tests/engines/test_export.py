@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("diffusers")
 
+import onnxruntime
 from diffusers import ControlNetModel
 
 from engines.api.errors import ParameterError
