@@ -63,7 +63,7 @@ class Anchor:
         if self._previous is None or self._previous.shape != luma.shape:
             self.reset()
             self._previous, self._kept = luma.copy(), luma.copy()
-            self._window = cv2.createHanningWindow(luma.shape[::-1], cv2.CV_32F)
+            self._window = cv2.createHanningWindow((luma.shape[1] // 2, luma.shape[0] // 2), cv2.CV_32F)
             return
         before = scale * self._scene + self.offset
         self._locate(luma)
@@ -75,8 +75,9 @@ class Anchor:
         """Where most of the picture has gone: a first guess from the last frame, refined on the kept one."""
         previous = self._previous
         assert previous is not None
-        pair = previous.astype(np.float32), luma.astype(np.float32)
-        correlated = np.array(cv2.phaseCorrelate(*pair, self._window)[0])
+        half = tuple(side // 2 for side in luma.shape[::-1])
+        before, now = (cv2.resize(p, half, interpolation=cv2.INTER_AREA).astype(np.float32) for p in (previous, luma))
+        correlated = 2 * np.array(cv2.phaseCorrelate(before, now, self._window)[0])
         # A pattern that repeats or a thing that moves for itself may correlate best.
         candidates = (np.zeros(2), self._motion, correlated)
         guess = self._scene + min(candidates, key=lambda shift: _mismatch(previous, luma, shift))
@@ -125,7 +126,7 @@ class Shift:
         self._out: np.ndarray | None = None
 
     def __call__(self, image: np.ndarray, x: float, y: float, height: int, width: int) -> np.ndarray:
-        """`image` moved right by x and down by y on a canvas of this size, borders reflected; valid until the next call."""
+        """`image` moved right by x and down by y on a canvas of this size, borders reflected; the next call reuses it."""
         right, down = math.floor(x), math.floor(y)
         if x != right or y != down:
             across, along = _shift_kernel(x - right), _shift_kernel(y - down)

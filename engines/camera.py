@@ -99,7 +99,10 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
     """Improve `motion` in place until the current picture, read along it, matches the previous one."""
     height, width = previous.shape
     matrix, step, row = np.empty((6, 6)), np.empty(6), np.empty(6)
+    rough_enough = False
     for stride in _REFINE_STRIDES:
+        if rough_enough and stride == _REFINE_STRIDES[0]:
+            continue
         matrix[:] = 0.0
         step[:] = 0.0
         for y in range(1, height - 1, stride):
@@ -132,8 +135,10 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
                 matrix[i, j] = matrix[j, i]
         _solve(matrix, step)
         motion += step
-        if stride == _REFINE_STRIDES[-1] and max(abs(step[0]), abs(step[3])) < 0.003:
+        moved = max(abs(step[0]), abs(step[3]))
+        if stride == _REFINE_STRIDES[-1] and moved < 0.003:
             return
+        rough_enough = moved < 0.03
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

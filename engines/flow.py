@@ -25,7 +25,7 @@ GLOBAL_EVIDENCE = 0.3
 EVIDENCE_WINDOW = 7
 # Root mean square difference in grey levels that is still the same surface, and that certainly is not.
 SAME_SURFACE, OTHER_SURFACE = 14.0, 40.0
-# Even where nothing can be trusted half of it is: noise that is fresh on every frame boils more than wrong noise slides.
+# Where nothing can be trusted half of it still is: noise fresh on every frame boils more than wrong noise slides.
 LEAST_TRUST = 0.5
 # A cut leaves more than this share of the picture's variance unexplained, and more than this many grey levels.
 CUT_UNEXPLAINED, CUT_LEVELS = 0.5, 16.0

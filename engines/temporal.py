@@ -10,7 +10,7 @@ import numpy as np
 
 from engines.api.errors import ParameterError
 from engines.api.parameters import NOISE_MODES
-from engines.flow import DisFlow, FlowEstimator, FlowGate, Motion, scale_flow
+from engines.flow import OPEN_PIXELS, DisFlow, FlowEstimator, FlowGate, Motion, scale_flow
 from engines.noise import Readout, WarpedField
 from engines.noise.normals import fill_normals
 
@@ -19,6 +19,7 @@ from engines.noise.normals import fill_normals
 _HOLD_FRAMES = 30
 # Mean difference in grey levels over a small window up to which a picture shows nothing but its sensor's noise.
 _NOTHING_NEW, _WINDOW = 2.5, (7, 7)
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 # Side in cells of the smallest thing that carries noise of its own. Measured on a still camera's clip with people two
 # cells wide: where each carries noise, the painting changes 1.7 times as much between frames as where none does.
 _OWN_CELLS = 5
@@ -200,7 +201,7 @@ class TemporalNoise:
     def _motion(self, previous: np.ndarray, luma: np.ndarray) -> Motion | None:
         """What moves between two pictures; None where they differ by no more than their sensor's noise."""
         started = perf_counter()
-        if cv2.blur(cv2.absdiff(previous, luma), _WINDOW).max() <= _NOTHING_NEW:
+        if not self._changed(previous, luma):
             return None
         forward, backward = self._flow.estimate(previous, luma)
         estimated = perf_counter()
@@ -208,6 +209,15 @@ class TemporalNoise:
         self.timings["flow"] = 1e3 * (estimated - started)
         self.timings["gate"] = 1e3 * (perf_counter() - estimated)
         return motion
+
+    def _changed(self, previous: np.ndarray, luma: np.ndarray) -> bool:
+        """Whether any place differs by more than its sensor's noise and a motion below the gate's threshold."""
+        difference = cv2.blur(cv2.absdiff(previous, luma), _WINDOW)
+        # The range in a 3×3 neighbourhood is what two pixels of motion change; subtraction ends at 0.
+        slope = cv2.blur(cv2.morphologyEx(luma, cv2.MORPH_GRADIENT, _NEIGHBOURS), _WINDOW)
+        difference = cv2.subtract(difference, cv2.convertScaleAbs(slope, alpha=OPEN_PIXELS / 2))
+        edge = -(-luma.shape[1] // self._out.shape[3])  # what comes in at the borders brings no noise from anywhere
+        return bool(difference[edge:-edge, edge:-edge].max() > _NOTHING_NEW)
 
     def _move(self, previous: np.ndarray, jump: tuple[int, int]) -> None:
         """Move the previous picture along, in place, so that only what the jump does not explain is left to find."""

@@ -38,8 +38,8 @@ NOISES = (
     ("fixed", "fixed", "band_limited", False),
     ("independent", "independent", "band_limited", False),
 )
-# Clips with the first frames of the windows, none of which spans a cut: all scenes of a handheld camera in traffic, and a
-# camera that stands still.
+# Clips with the first frames of windows, none of which spans a cut: all scenes of a camera in traffic, mostly handheld,
+# and a camera that stands still.
 CLIPS = {"bikes.mp4": (3, 32, 78, 104, 138, 161, 188, 214), "vtest.avi": (60,)}
 
 Align = Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]

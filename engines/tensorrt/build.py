@@ -102,7 +102,7 @@ def _result(pipe: Connection, job: BuildJob, progress: Progress | None) -> bytes
 
 
 def _serve(job: BuildJob, pipe: Connection) -> None:
-    """The other process: sends ("progress", phase, share), then ("engine", bytes) or ("error", field, value, advice)."""
+    """The other process. Sends ("progress", phase, share), then ("engine", bytes) or ("error", field, value, advice)"""
     try:
         pipe.send(("engine", _build(job, lambda phase, share: pipe.send(("progress", phase, share)))))
     except ParameterError as error:
