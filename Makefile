@@ -52,4 +52,5 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.[dev,checkpoints]'
+	-$(PIP) -e '.[rtx]'  # 150 MB, for Linux and Windows on x86; the tests that want it are skipped without it
 	@touch $@

@@ -126,7 +126,7 @@ class Shift:
         self._out: np.ndarray | None = None
 
     def __call__(self, image: np.ndarray, x: float, y: float, height: int, width: int) -> np.ndarray:
-        """`image` moved right by x and down by y on a canvas of this size, borders reflected; the next call reuses it."""
+        """`image` moved right by x and down by y on a canvas, its borders reflected; the next call reuses it."""
         right, down = math.floor(x), math.floor(y)
         if x != right or y != down:
             across, along = _shift_kernel(x - right), _shift_kernel(y - down)

@@ -1,0 +1,128 @@
+"""Engines by the real TensorRT for RTX compiler, which needs no GPU to build."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("onnxscript")
+if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
+    pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
+
+from engines.api.errors import ParameterError
+from engines.export import PRECISIONS, NetworkSpec, Ranges, checkpoint_specs, embedded_specs, export_onnx
+from engines.tensorrt import build as builder
+from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
+from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
+from tests.engines.test_checkpoints import full_vae, tiny_unet
+
+TARGETS = ("sm75", "sm86", "sm89", "sm120")
+SMALL = Ranges(batch=(1, 1, 4), rows=(2, 3, 5), columns=(2, 3, 5))
+
+
+def job(spec: NetworkSpec, path: Path, target: str = "sm89", precision: str = "fp16", **changes) -> BuildJob:
+    ranges = changes.pop("ranges", Ranges())
+    export_onnx(spec, path, precision, ranges)
+    return BuildJob(spec.name, path, target, precision, profile_of(spec, ranges), **changes)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> BuildJob:
+    spec = embedded_specs()[2]
+    return job(spec, tmp_path_factory.mktemp("onnx") / "decoder.onnx")
+
+
+def test_the_library_and_its_bindings_are_of_one_version() -> None:
+    library = load()
+    assert library.flavour == "tensorrt_rtx" and library.version == library.trt.__version__
+    with pytest.raises(ParameterError, match="one version"):
+        check_fit("libtensorrt_rtx.so.1.6.0", "1.7.1.116")
+    check_fit("libtensorrt_rtx.so.1.7.1", "1.7.1.116")
+
+
+def test_a_damaged_provider_is_named(tmp_path: Path) -> None:
+    (tmp_path / "libcudart.so.13").write_bytes(b"")
+    with pytest.raises(ParameterError, match=PROVIDER):
+        provided_libraries(tmp_path)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_embedded_networks_for_every_generation(target: str, tmp_path: Path) -> None:
+    for spec in embedded_specs():
+        phases: dict[str, float] = {}
+        engine = build(job(spec, tmp_path / f"{spec.name}.onnx", target), phases.__setitem__)
+        weights = sum(p.numel() * PRECISIONS["fp16"].itemsize for p in spec.module.parameters())
+        assert len(engine) > 0.9 * weights, spec.name
+        assert phases and set(phases.values()) == {1.0}, "every phase came to its end"
+
+
+def test_networks_of_a_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for spec in checkpoint_specs(tiny_unet("sd-turbo").eval(), full_vae().eval(), residuals=True):
+        assert build(job(spec, tmp_path / f"{spec.name}.onnx", ranges=SMALL)), spec.name
+
+
+def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(tmp_path: Path) -> None:
+    """Read back by TensorRT's own parser; an engine itself is only opened on a machine with a driver."""
+    trt = load().trt
+    for precision, kind in (("fp32", trt.float32), ("fp16", trt.float16), ("bf16", trt.bfloat16)):
+        spec = embedded_specs()[1]
+        described = job(spec, tmp_path / f"{precision}.onnx", precision=precision)
+        logger = trt.Logger(trt.Logger.ERROR)
+        network = trt.Builder(logger).create_network(0)
+        assert trt.OnnxParser(network, logger).parse_from_file(str(described.onnx))
+        inputs = [network.get_input(k) for k in range(network.num_inputs)]
+        assert [i.name for i in inputs] == list(spec.inputs)
+        assert {i.dtype for i in inputs} == {kind} and network.get_output(0).dtype == kind
+        assert network.get_output(0).name == spec.output
+        for tensor in inputs:
+            least, _, most = described.profile[tensor.name]
+            assert [n == -1 for n in tensor.shape] == [a != b for a, b in zip(least, most, strict=True)]
+    assert described.profile["x"][0] == (1, 20, 32, 32) and described.profile["x"][2] == (16, 20, 128, 128)
+
+
+def test_a_failed_build_leaves_the_next_one_alone(decoder: BuildJob) -> None:
+    """In one process TensorRT for RTX 1.7 fails for every target after the first failure."""
+    impossible = BuildJob(**{**vars(decoder), "refit": ("body.0.weight",)})  # which asks for a GPU
+    with pytest.raises(ParameterError, match="TensorRT could not build it for sm89"):
+        build(impossible)
+    assert build(decoder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "sm75", "precision": "fp32"}, "sm75 needs fp16"),
+        ({"target": "sm75", "precision": "bf16"}, "sm75 needs fp16"),
+        ({"onnx": Path("nothing.onnx")}, "cannot read its graph"),
+    ],
+)
+def test_what_cannot_be_built_is_named(decoder: BuildJob, change: dict, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        build(BuildJob(**{**vars(decoder), **change}))
+
+
+def test_a_builder_that_dies_is_reported(decoder: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "_serve", _die)
+    with pytest.raises(ParameterError, match="ended without a word"):
+        build(decoder)
+
+
+def _die(job: BuildJob, pipe: object) -> None:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("SM_89", "sm89"), ("8.9", "sm89"), ("120", "sm120"), ("current", "current")]
+)
+def test_targets_by_their_usual_names(text: str, name: str) -> None:
+    assert parse_target(text) == name
+
+
+def test_an_unknown_target_lists_the_known() -> None:
+    with pytest.raises(ParameterError, match="sm75, sm80, sm86, sm89, sm120"):
+        parse_target("sm70")
