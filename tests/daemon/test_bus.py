@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.api.bus import (
+    BYTES_PER_PIXEL,
     HEADER,
     MAGIC,
     MAJOR,
@@ -154,8 +155,8 @@ def picture_or_refused(pool: SlotPool, message: Message) -> None:
     except BusError:
         return
     assert message.slot < COUNT
-    assert image.shape == (message.height, message.width, 3)
-    assert message.pixel_format == PixelFormat.RGB24
+    depth = BYTES_PER_PIXEL[PixelFormat(message.pixel_format)]
+    assert image.shape == (message.height, message.width, depth)
     assert message.stride * message.height == message.payload_size <= BYTES
 
 
