@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,11 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["engine"]:
+        # The engine's room is met over processes only; its tools read their own arguments.
+        return subprocess.run([sys.executable, "-m", "engines.tensorrt", *given[1:]]).returncode
+    options = _parser().parse_args(given)
     if options.command == "styles":
         for name, about in STYLES:
             print(f"{name:<18}{about}")
@@ -46,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="driftcam", description="Live video through diffusion.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("styles", help="list the named styles")
+    commands.add_parser("engine", help="build, list, verify and prune TensorRT engines")
     run = commands.add_parser("run", help="from a source, through the model, into sinks")
     run.add_argument("--source", required=True, metavar="clip:PATH|webcam[:N]|test")
     sinks = "file:PATH|page|virtualcam[:DEVICE]"

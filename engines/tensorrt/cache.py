@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from engines.api.errors import ParameterError
 
-FORMAT = 1
+FORMAT = 2
 LOCK_PATIENCE = 1800.0  # s; a large UNet takes minutes on a small machine
 
 
@@ -25,13 +25,15 @@ class EngineKey:
 
     Attributes:
         network: name of the network.
-        graph: hash of the exported graph with its weights.
+        weights: hash of the weights.
+        graph: hash of what the exported graph comes from.
         profile: the ranges, as text.
         precision, target: as given to `engines.tensorrt.build.build`.
         library: flavour and version of TensorRT.
     """
 
     network: str
+    weights: str
     graph: str
     profile: str
     precision: str
@@ -62,16 +64,6 @@ class Entry:
     size: int
     built: float
     problem: str
-
-
-def file_hash(*paths: Path) -> str:
-    """SHA-256 over the contents of files, in this order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 class EngineCache:

@@ -14,7 +14,7 @@ pytest.importorskip("filelock")
 from engines.api.errors import ParameterError
 from engines.tensorrt.cache import EngineCache, EngineKey
 
-KEY = EngineKey("decoder", "a" * 64, "1x20x32x32", "fp16", "sm89", "tensorrt_rtx 1.7.1")
+KEY = EngineKey("decoder", "b" * 64, "a" * 64, "1x20x32x32", "fp16", "sm89", "tensorrt_rtx 1.7.1")
 
 
 def test_an_engine_is_built_once_and_found_again(tmp_path: Path) -> None:
