@@ -5,7 +5,7 @@ the slots of a memfd that is handed over once (`SCM_RIGHTS`), and the ownership 
 message, FRAME/RELEASE one way and RESULT/RESULT_RELEASE the other. `docs/bus.md` is the protocol; this
 module is the codec, the memory and the book-keeping of slots, without any I/O.
 
-    offset  0  4s   magic "DRFC"          offset 28  u32  (reserved)
+    offset  0  4s   magic "DRFC"          offset 28  u32  stream, between the daemon and its engine
             4  u16  major                        32  u64  sequence
             6  u16  minor                        40  i64  pts, ns
             8  u16  type                         48  u64  payload size, bytes in the slot
@@ -36,6 +36,7 @@ MAJOR, MINOR = 1, 0
 HEADER = struct.Struct("<4sHHHHIIIIIQqQII")
 MAX_JSON = 64 * 1024
 MAX_SIDE = 16_384
+MAX_NAME = 64
 SLOTS = 3
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -61,6 +62,8 @@ class MessageType(IntEnum):
     ERROR = 12  # JSON field, value, advice, text; sequence of the request, or 0
     EVENT = 13  # daemon → client, unasked: the state of the session
     PRESET = 14  # request: JSON name of the preset to apply
+    OPEN = 15  # daemon → engine, request: a further stream, JSON live and parameters
+    CLOSE = 16  # daemon → engine: the stream has ended
 
 
 class PixelFormat(IntEnum):
@@ -86,6 +89,7 @@ class Message:
     sequence: int = 0
     pts: int = 0
     payload_size: int = 0
+    stream: int = 0
     body: dict[str, Any] = field(default_factory=dict)
 
 
@@ -96,7 +100,7 @@ def encode(message: Message) -> bytes:
         raise BusError(f"JSON of {len(body)} bytes, more than {MAX_JSON}")
     head = HEADER.pack(
         *(MAGIC, MAJOR, MINOR, message.type, message.slot),
-        *(message.width, message.height, message.stride, message.pixel_format, 0),
+        *(message.width, message.height, message.stride, message.pixel_format, message.stream),
         *(message.sequence, message.pts, message.payload_size, len(body), 0),
     )
     return head + body
@@ -113,7 +117,7 @@ class Decoder:
         self._buffer += data
         while len(self._buffer) >= HEADER.size:
             magic, major, minor, kind, slot, *numbers = HEADER.unpack_from(self._buffer)
-            width, height, stride, pixel_format, _, sequence, pts, payload_size, json_length, _ = numbers
+            width, height, stride, pixel_format, stream, sequence, pts, payload_size, json_length, _ = numbers
             if magic != MAGIC:
                 raise BusError(f"not a Driftcam message: it starts with {magic!r}")
             if major != MAJOR:
@@ -131,7 +135,8 @@ class Decoder:
                 if minor > MINOR:  # a newer peer may say more than this side understands
                     continue
                 raise BusError(f"unknown message type {kind}") from None
-            yield Message(*(message_type, slot, width, height, stride, pixel_format, sequence, pts, payload_size, body))
+            shape = (width, height, stride, pixel_format)
+            yield Message(message_type, slot, *shape, sequence, pts, payload_size, stream, body)
 
 
 def _parse_json(text: bytes) -> dict[str, Any]:

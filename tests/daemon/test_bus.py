@@ -35,7 +35,7 @@ bodies = st.dictionaries(st.text(max_size=8), st.integers() | st.floats(allow_na
 messages = st.builds(
     Message,
     st.sampled_from(MessageType),
-    *(st.integers(0, 2**16 - 1), u32, u32, u32, u32, u64, st.integers(-(2**63), 2**63 - 1), u64),
+    *(st.integers(0, 2**16 - 1), u32, u32, u32, u32, u64, st.integers(-(2**63), 2**63 - 1), u64, u32),
     bodies,
 )
 
@@ -50,12 +50,12 @@ def pool() -> Iterator[SlotPool]:
 
 
 def test_the_header_is_64_bytes_and_lies_where_the_document_says() -> None:
-    message = Message(MessageType.RESULT, 1, 2, 3, 4, 5, 6, -7, 8, {"a": 1})
+    message = Message(MessageType.RESULT, 1, 2, 3, 4, 5, 6, -7, 8, 9, {"a": 1})
     data = encode(message)
     assert HEADER.size == 64
     assert data[:4] == MAGIC
     places = {4: (2, MAJOR), 6: (2, MINOR), 8: (2, 5), 10: (2, 1), 12: (4, 2), 16: (4, 3), 20: (4, 4), 24: (4, 5)}
-    places |= {28: (4, 0), 32: (8, 6), 48: (8, 8), 56: (4, len(b'{"a":1}')), 60: (4, 0)}
+    places |= {28: (4, 9), 32: (8, 6), 48: (8, 8), 56: (4, len(b'{"a":1}')), 60: (4, 0)}
     for offset, (size, value) in places.items():
         assert int.from_bytes(data[offset : offset + size], "little") == value, f"offset {offset}"
     assert int.from_bytes(data[40:48], "little", signed=True) == -7
