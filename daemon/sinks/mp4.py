@@ -11,10 +11,12 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from daemon.sinks.encoders import Encoder, software_encoder
+from daemon.sinks.soundtrack import SoundTrack
+from daemon.sound import SoundReader
+
 TIME_BASE = Fraction(1, 90_000)
 FRAGMENT_US = 500_000
-CODECS = ("libx264", "libopenh264", "mpeg4")  # not every FFmpeg is built with x264
-OPTIONS = {"libx264": {"preset": "veryfast", "crf": "18"}, "libopenh264": {"b": "8000000"}, "mpeg4": {"q": "3"}}
 BT709 = 1
 
 
@@ -36,34 +38,49 @@ class _Output:
 
 
 class Mp4Writer:
-    """Encodes pictures of one size into `file`, an unbuffered file that stays the caller's.
+    """Encodes pictures of one size, and sound, into `file`, an unbuffered file that stays the caller's.
 
     Raises `OSError` from `add` and `close` when the file cannot be written.
     """
 
-    def __init__(self, file: BinaryIO, width: int, height: int, fps: float) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        width: int,
+        height: int,
+        fps: float,
+        *,
+        encoder: Encoder | None = None,
+        sound: SoundReader | None = None,
+    ) -> None:
         self._output = _Output(file)
-        movflags = "frag_keyframe+empty_moov+default_base_moof"
+        movflags = "frag_keyframe+empty_moov+default_base_moof+delay_moov"
         options = {"movflags": movflags, "frag_duration": str(FRAGMENT_US), "flush_packets": "1"}
         self._container = av.open(self._output, "w", format="mp4", options=options)
         rate = Fraction(fps).limit_denominator(1001)
-        codec = next(name for name in CODECS if name in av.codecs_available)
-        stream = self._container.add_stream(codec, rate=rate, options=OPTIONS[codec])
+        encoder = encoder or software_encoder()
+        stream = self._container.add_stream(encoder.name, rate=rate, options=dict(encoder.options))
         assert isinstance(stream, av.VideoStream)
         self._stream, context = stream, stream.codec_context
         self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = "yuv420p"
+        self._stream.pix_fmt = encoder.pix_fmt
         context.time_base, context.gop_size, context.max_b_frames = TIME_BASE, max(1, round(fps)), 0
         context.color_range, context.colorspace = ColorRange.MPEG, BT709
         context.color_primaries = context.color_trc = BT709
+        self._sound = SoundTrack(self._container, sound) if sound is not None else None
+        self._period = round(1e9 / fps)
         self._first: int | None = None
+        self._newest = 0
         self._last = -1
 
     def add(self, image: np.ndarray, pts: int) -> None:
         """One RGB picture; `pts` in ns, rising."""
         self._first = pts if self._first is None else self._first
+        self._newest = pts
+        if self._sound is not None:
+            self._container.mux(self._sound.packets(pts))
         frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         self._last = max(self._last + 1, round((pts - self._first) * 9 / 100_000))
         frame.pts, frame.time_base = self._last, TIME_BASE
@@ -71,9 +88,11 @@ class Mp4Writer:
         self._check()
 
     def close(self) -> None:
-        """The last pictures and the end of the file."""
+        """The last pictures and sounds, and the end of the file."""
         try:
             if self._output.failure is None:
+                if self._sound is not None and self._first is not None:
+                    self._container.mux(self._sound.rest(self._newest + self._period))
                 self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()

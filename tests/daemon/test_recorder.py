@@ -1,0 +1,158 @@
+"""Recordings and snapshots, and how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from daemon.errors import RunError
+from daemon.frames import Picture, Result
+from daemon.sinks import encoders
+from daemon.sinks.recorder import Recorder, free_path
+from daemon.sinks.snapshot import write_snapshot
+from daemon.sound import RATE, Chunk, Sound
+from engines.api import ParameterError
+from tests.daemon.conftest import read_clip
+
+PERIOD = 40_000_000  # ns
+
+
+def result(number: int, brightness: int = 100, size: tuple[int, int] = (128, 64)) -> Result:
+    image = np.full((size[1], size[0], 3), brightness, np.uint8)
+    return Result(image, Picture(image, number * PERIOD, 0), number + 1, False, 0.0, 0)
+
+
+async def record(recorder: Recorder, frames: range) -> None:
+    for number in frames:
+        await recorder.room()
+        recorder.offer(result(number, 40 + number))
+
+
+async def test_a_recording_is_named_by_its_time_and_holds_what_came(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "new" / "folder", "live", 25.0)
+    await record(recorder, range(100, 130))  # it joins a stream that runs already
+    await recorder.close()
+    frames = read_clip(recorder.path)
+    assert recorder.path.parent == tmp_path / "new" / "folder"
+    assert recorder.path.name.startswith("live-2")
+    assert [round(time, 3) for time, _ in frames] == [round(n * 0.04, 3) for n in range(30)]
+    assert abs(int(frames[7][1].mean()) - 147) <= 3
+    status = recorder.status()
+    assert (status["frames"], status["dropped"], status["bytes"]) == (30, 0, recorder.path.stat().st_size)
+
+
+async def test_two_recordings_in_one_second_do_not_meet(tmp_path: Path) -> None:
+    recorders = [Recorder(tmp_path, "live", 25.0) for _ in range(3)]
+    assert len({recorder.path for recorder in recorders}) == 3
+    await asyncio.gather(*(record(recorder, range(5)) for recorder in recorders))
+    for recorder in recorders:
+        await recorder.close()
+        assert len(read_clip(recorder.path)) == 5
+    (tmp_path / "a.mp4").touch()
+    assert free_path(tmp_path, "a").name == "a-2.mp4"
+
+
+async def test_a_recording_that_saw_nothing_leaves_nothing(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "live", 25.0)
+    await recorder.close()
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_busy_encoder_drops_and_tells_it(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "live", 25.0)
+    taken = [recorder.offer(result(number)) for number in range(20)]  # nobody waits for room
+    await recorder.close()
+    assert not all(taken)
+    assert len(read_clip(recorder.path)) == sum(taken) == recorder.status()["frames"]
+    assert recorder.status()["dropped"] == 20 - sum(taken)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ParameterError, match=r"recording: '.*file/x' cannot be used; the folder cannot be made"):
+        Recorder(tmp_path / "file" / "x", "live", 25.0)
+
+
+def test_hardware_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that FFmpeg knows but that has no hardware here, or refuses the size, is found by trying."""
+    refusing = encoders.Encoder("h264_nvenc", "yuv420p", (("gpu", "99"),))
+    monkeypatch.setattr(encoders, "HARDWARE", (refusing,))
+    encoders.best_encoder.cache_clear()
+    assert encoders.best_encoder(128, 64) == encoders.software_encoder()
+    stand_in = encoders.Encoder("mpeg4", "yuv420p", ())
+    monkeypatch.setattr(encoders, "HARDWARE", (refusing, stand_in))
+    encoders.best_encoder.cache_clear()
+    assert encoders.best_encoder(128, 64) == stand_in
+    encoders.best_encoder.cache_clear()
+
+
+async def test_sound_lies_where_its_time_says(tmp_path: Path) -> None:
+    """A beep that begins with the tenth picture, in a stream that was joined at the fifth."""
+    sound = Sound()
+    recorder = Recorder(tmp_path, "live", 25.0, sound=sound)
+    for number in range(30):
+        level = 0.5 if 10 <= number < 15 else 0.0
+        sound.write(Chunk(np.full((2, RATE // 25), level, np.float32), number * PERIOD))
+    await record(recorder, range(5, 30))
+    await recorder.close()
+    assert abs(loud_from(recorder.path) - 5 * 0.04) < 0.01
+
+
+async def test_a_source_that_falls_silent_does_not_hold_the_pictures_back(tmp_path: Path) -> None:
+    """The muxer waits for both; what is on the disk must play after a kill -9."""
+    recorder = Recorder(tmp_path, "live", 25.0, sound=Sound())
+    await record(recorder, range(100))
+    await recorder.room()
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(recorder.path.read_bytes())
+    assert len(read_clip(copy)) > 50
+    await recorder.close()
+
+
+def loud_from(path: Path) -> float:
+    """Seconds at which the sound begins, as a player shows it: relative to the first picture."""
+    with av.open(str(path)) as container:
+        start = next(container.decode(video=0)).time
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            loud = np.abs(frame.to_ndarray()[0]) > 0.1
+            if loud.any():
+                return frame.time + int(loud.argmax()) / frame.sample_rate - start
+    raise AssertionError("it is silent")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG"])
+def test_a_snapshot_is_the_picture(tmp_path: Path, suffix: str) -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30] = (250, 20, 30)
+    path = tmp_path / f"shot{suffix}"
+    path.write_bytes(b"an older one")
+    write_snapshot(image, path)
+    read = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    assert np.abs(read[20, 10].astype(int) - (250, 20, 30)).max() <= (0 if suffix == ".png" else 6)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name], "nothing else is left behind"
+
+
+def test_a_snapshot_that_fails_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ParameterError, match=r"ends in \.png or \.jpg"):
+        write_snapshot(image, tmp_path / "shot.gif")
+    with pytest.raises(ParameterError, match="there is no folder"):
+        write_snapshot(image, tmp_path / "nowhere" / "shot.png")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    path = tmp_path / "shot.png"
+    path.write_bytes(b"an older one")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"shot\.png: the snapshot could not be written \(No space left on device\)"):
+        write_snapshot(image, path)
+    assert path.read_bytes() == b"an older one"
+    assert len(list(tmp_path.iterdir())) == 1
