@@ -19,7 +19,7 @@ from torch import Tensor
 from engines.anchor import Anchor, Shift
 from engines.api.errors import ParameterError
 from engines.api.parameters import Parameters
-from engines.backends import describe
+from engines.backends import Backend, open_backend
 from engines.embedded.model import MULTIPLE, EmbeddedModel, style_condition
 from engines.embedded.networks import STRIDE, degrade, hiding_level
 from engines.flow import WorkingLuma, working_size
@@ -70,7 +70,7 @@ class Engine:
     Args:
         parameters: where to start; see `Parameters`.
         weights: folder of the embedded model's weights; None for those shipped.
-        backend: `auto`, `openvino` or `torch`.
+        backend: one of `engines.backends.BACKENDS`.
         pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
             `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
         readout: how the fine noise becomes latent noise, `band_limited` or the paper's `block_mean`.
@@ -94,7 +94,7 @@ class Engine:
             raise ParameterError("pipeline", pipeline, f"choose from: {', '.join(PIPELINES)}")
         self.clock = StageClock()
         self.parameters = parameters or Parameters()
-        self._weights, self._backend, self._pipeline = weights, backend, pipeline
+        self._weights, self._backend, self._pipeline = weights, open_backend(backend), pipeline
         self._readout, self._anchored = readout, anchored
         self._anchor = Anchor(STRIDE)
         self._shift_in, self._shift_out = Shift(), Shift()
@@ -190,7 +190,7 @@ class Engine:
         """Counters, median and p95 of each stage in ms, memory and what runs the networks."""
         stages = self.clock.summary()
         return {
-            "backend": describe(self._backend),
+            "backend": self._backend.describe(),
             "pipeline": self._pipeline,
             "frames": self._frames,
             "skipped": self._skipped,
@@ -223,17 +223,17 @@ class Engine:
 
     def _build(self, parameters: Parameters, current: EmbeddedModel | None = None) -> EmbeddedModel:
         """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
-        size = _padded_size(parameters)
+        size = _padded_size(parameters, self._backend)
         if current is not None and current.size == size:
             model = current
         else:
-            model = EmbeddedModel(*size, backend=self._backend, weights=self._weights)
+            model = EmbeddedModel(*size, backend=self._backend.name, weights=self._weights)
         for rows in self._rows(parameters):
             model.prepare(rows)
         return model
 
     def _fits(self, model: EmbeddedModel, parameters: Parameters) -> bool:
-        return model.size == _padded_size(parameters) and all(map(model.ready, self._rows(parameters)))
+        return model.size == _padded_size(parameters, self._backend) and all(map(model.ready, self._rows(parameters)))
 
     def _rows(self, parameters: Parameters) -> set[int]:
         """Rows of the network's calls: the frames in flight, without and with what guidance adds to them."""
@@ -341,9 +341,13 @@ class Engine:
         return Stylised(self._last, tag.pts, tag.index)
 
 
-def _padded_size(parameters: Parameters) -> tuple[int, int]:
-    """(height, width) of the networks: the next multiples of 32."""
-    return tuple(math.ceil(side / MULTIPLE) * MULTIPLE for side in (parameters.height, parameters.width))  # type: ignore[return-value]
+def _padded_size(parameters: Parameters, backend: Backend) -> tuple[int, int]:
+    """(height, width) of the networks: the next that the backend has, multiples of at least 32."""
+    unit = max(MULTIPLE, backend.multiple)
+    height, width = (
+        max(backend.least, math.ceil(side / unit) * unit) for side in (parameters.height, parameters.width)
+    )
+    return height, width
 
 
 def peak_memory_mb() -> int:

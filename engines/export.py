@@ -1,8 +1,4 @@
-"""Networks as ONNX graphs with free batch and picture size, for TensorRT and whoever else reads ONNX.
-
-A `NetworkSpec` says what a network is called, what goes in and which axes are free. Sizes count in units of 64 px, so
-that one engine serves every multiple of 64 from 256 to 1024 without a rebuild.
-"""
+"""Networks as ONNX graphs with free batch and picture size, for TensorRT and whoever else reads ONNX."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import copy
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,87 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from engines.api.errors import ParameterError
-from engines.embedded.model import WEIGHTS, load_networks
-from engines.embedded.networks import LATENT_CHANNELS, STRIDE, STYLE_DIM
+from engines.network import BATCH, Axis, NetworkSpec, Ranges, Shape, picture
 
-UNIT = 64  # px
 OPSET = 18
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOKENS = 77  # of a CLIP prompt
 XL_TIME_IDS = 6
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A free axis: `per_unit` entries for each unit of the variable `name` (see `Ranges`)."""
-
-    name: str
-    per_unit: int = 1
-
-
-BATCH = Axis("batch")
-Shape = tuple["int | Axis", ...]
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """Least, typical and most of every variable: rows of a batch, and height and width in units of 64 px."""
-
-    batch: tuple[int, int, int] = (1, 1, 16)
-    rows: tuple[int, int, int] = (4, 8, 16)
-    columns: tuple[int, int, int] = (4, 8, 16)
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "rows", "columns"):
-            low, typical, high = getattr(self, name)
-            if not 1 <= low <= typical <= high:
-                raise ParameterError(name, (low, typical, high), "give least ≤ typical ≤ most, from 1")
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """A network with positional inputs and one output.
-
-    Attributes:
-        name: `encoder`, `velocity`, `unet` or `decoder`.
-        module: in evaluation mode.
-        inputs: shape of every input, in the order of the module's arguments.
-        output: name of the output.
-    """
-
-    name: str
-    module: nn.Module
-    inputs: Mapping[str, Shape]
-    output: str
-
-    def shapes(self, **sizes: int) -> dict[str, tuple[int, ...]]:
-        """The inputs' shapes for given `batch`, `rows` and `columns`."""
-        return {
-            name: tuple(sizes[axis.name] * axis.per_unit if isinstance(axis, Axis) else axis for axis in shape)
-            for name, shape in self.inputs.items()
-        }
-
-    def examples(self, dtype: torch.dtype, seed: int = 0, **sizes: int) -> tuple[Tensor, ...]:
-        """Random inputs in [0, 1), which suits times and levels too."""
-        generator = torch.Generator().manual_seed(seed)
-        return tuple(torch.rand(shape, generator=generator).to(dtype) for shape in self.shapes(**sizes).values())
-
-
-def picture(channels: int, stride: int = 1) -> Shape:
-    """(batch, channels, height/stride, width/stride)."""
-    return (BATCH, channels, Axis("rows", UNIT // stride), Axis("columns", UNIT // stride))
-
-
-def embedded_specs(weights: Path | None = None) -> list[NetworkSpec]:
-    """The three networks of the embedded model. Raises `ParameterError` for weights that cannot be used."""
-    _, encoder, decoder, velocity = load_networks(weights or WEIGHTS)
-    latent = picture(LATENT_CHANNELS, STRIDE)
-    inputs = {"x": latent, "photo": latent, "t": (BATCH,), "level": (BATCH,), "style": (BATCH, STYLE_DIM)}
-    return [
-        NetworkSpec("encoder", encoder, {"pixels": picture(3)}, "latent"),
-        NetworkSpec("velocity", velocity, inputs, "v"),
-        NetworkSpec("decoder", decoder, {"latent": latent}, "pixels"),
-    ]
 
 
 class _Unet(nn.Module):
@@ -183,8 +103,13 @@ def residual_shapes(config: Any, scale: int) -> list[Shape]:
     return [*shapes, picture(widths[-1], stride)]
 
 
-def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: Ranges | None = None) -> Path:
+def export_onnx(
+    spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: Ranges | None = None, *, keep_weights: bool = False
+) -> Path:
     """Write `spec` to `path` (weights beside it where the graph outgrows a file); returns `path`.
+
+    With `keep_weights` every weight lies in the graph as it is in the module and under its name, not folded into
+    others, so that it can be replaced later. (Weights of equal values share one name.)
 
     Raises:
         ParameterError: an unknown precision, or a network that the exporter cannot express.
@@ -213,6 +138,7 @@ def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: 
                 verbose=False,
                 input_names=list(spec.inputs),
                 output_names=[spec.output],
+                optimize=not keep_weights,
                 dynamic_shapes=_dynamic(module, list(spec.inputs.values()), variables),
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -220,9 +146,20 @@ def export_onnx(spec: NetworkSpec, path: Path, precision: str = "fp32", ranges: 
                 spec.name, type(spec.module).__name__, f"cannot be exported: {_cause(error)}"
             ) from None
     assert program is not None
+    if keep_weights:
+        _optimize_around_weights(program.model, set(module.state_dict()))
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=_large(module))
     return path
+
+
+def _optimize_around_weights(model: Any, names: set[str]) -> None:
+    from onnxscript.optimizer import optimize_ir
+
+    def fold(node: Any) -> bool | None:
+        return False if any(value is not None and value.name in names for value in node.inputs) else None
+
+    optimize_ir(model, should_fold=fold)
 
 
 def _cause(error: BaseException) -> str:

@@ -1,47 +1,36 @@
-"""Ways to run a network. `compile_network` is the one interface; torch is the reference."""
+"""Ways to run a network. `open_backend` is the one door to them; torch on the CPU is the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import logging
 
-from torch import Tensor, nn
+from engines.backends.base import Backend, Cost, Network
+from engines.backends.choice import BACKENDS, choose, gather
 
-from engines.api.errors import ParameterError
+__all__ = ["BACKENDS", "Backend", "Cost", "Network", "open_backend"]
 
-BACKENDS = ("auto", "openvino", "torch")
-
-Network = Callable[..., Tensor]
+_log = logging.getLogger(__name__)
 
 
-def compile_network(module: nn.Module, examples: Sequence[Tensor], backend: str = "auto", *, key: str = "") -> Network:
-    """A callable that runs `module` on tensors of exactly the examples' shapes and types.
-
-    The returned tensor is a view of a buffer that the next call overwrites.
-
-    Args:
-        module: a network in evaluation mode.
-        examples: one tensor per positional input; shapes and types are fixed by them.
-        backend: one of `BACKENDS`; `auto` takes OpenVINO.
-        key: identifies the weights; equal keys share the converted graph on disk ("" keeps none).
+@functools.cache
+def open_backend(wanted: str = "auto") -> Backend:
+    """The backend of this name, for `auto` the fastest of this machine; says in one log line which and why.
 
     Raises:
-        ParameterError: unknown backend.
+        ParameterError: unknown, or not usable here; the message says what is missing.
     """
-    if backend == "torch":
-        from engines.backends.torch_backend import TorchNetwork
-
-        return TorchNetwork(module)
-    if backend in ("auto", "openvino"):
-        from engines.backends.openvino_backend import OpenVinoNetwork
-
-        return OpenVinoNetwork(module, examples, key)
-    raise ParameterError("backend", backend, f"choose from: {', '.join(BACKENDS)}")
+    choice = choose(wanted, gather)
+    backend = _open(choice.backend)
+    _log.info("networks run on %s: %s", backend.describe(), choice.reason)
+    return backend
 
 
-def describe(backend: str) -> str:
-    """One line that says what runs the networks and in which precision."""
-    if backend == "torch":
-        return "torch float32 (cpu)"
-    from engines.backends.openvino_backend import precision_name
+def _open(name: str) -> Backend:
+    if name == "openvino":
+        from engines.backends.openvino_backend import OpenVinoBackend
 
-    return f"openvino {precision_name()} (cpu)"
+        return OpenVinoBackend()
+    from engines.backends.torch_backend import TorchBackend
+
+    return TorchBackend("cuda" if name == "torch-cuda" else "cpu")

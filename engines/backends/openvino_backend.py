@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,12 @@ import openvino as ov
 import openvino.properties as props
 import torch
 from openvino.properties import hint
-from torch import Tensor, nn
+from torch import Tensor
+
+from engines.backends.base import Cost, Progress, Shapes, choose_precision, count, examples, with_frames
+from engines.network import NetworkSpec
+
+_TYPES = {"bf16": ov.Type.bf16, "fp32": ov.Type.f32}
 
 
 @functools.cache
@@ -26,28 +32,55 @@ def _precision() -> ov.Type:
     return ov.Type.bf16 if "BF16" in capabilities else ov.Type.f32
 
 
-def precision_name() -> str:
-    return "bfloat16" if _precision() == ov.Type.bf16 else "float32"
-
-
 def cache_folder() -> Path:
     """Where converted graphs are kept (`$XDG_CACHE_HOME/driftcam`)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftcam"
 
 
-class OpenVinoNetwork:
-    """A compiled graph with its own input and output buffers, so that a call allocates nothing."""
+class OpenVinoBackend:
+    """OpenVINO's CPU device."""
 
-    def __init__(self, module: nn.Module, examples: Sequence[Tensor], key: str) -> None:
+    name, multiple, least = "openvino", 32, 32
+
+    def __init__(self) -> None:
+        self.precisions: Sequence[str] = ("bf16", "fp32") if _precision() == ov.Type.bf16 else ("fp32",)
+
+    def compile(
+        self, spec: NetworkSpec, shapes: Shapes, precision: str = "auto", progress: Progress | None = None
+    ) -> OpenVinoNetwork:
+        """See `Backend`."""
+        started = time.perf_counter()
+        precision = choose_precision(self, precision)
+        network = OpenVinoNetwork(spec, shapes, _TYPES[precision])
+        parameters = count(spec.module)
+        memory = parameters * (2 if precision == "bf16" else 4) + network.buffers
+        network.cost = Cost("cpu", precision, parameters, memory, time.perf_counter() - started)
+        return network
+
+    def describe(self) -> str:
+        return f"openvino {self.precisions[0]} (cpu)"
+
+
+class OpenVinoNetwork:
+    """A compiled graph with its own input and output buffers, so that a call allocates nothing.
+
+    `buffers` is their size in bytes.
+    """
+
+    cost: Cost
+
+    def __init__(self, spec: NetworkSpec, shapes: Shapes, precision: ov.Type) -> None:
         # Torch is left the small sums between the networks. Its thread pool spins after each of them, which takes
         # cores from OpenVINO's own pool and made every network half as slow again.
         torch.set_num_threads(1)
-        model = _converted(module, examples, key)
-        model.reshape({index: list(example.shape) for index, example in enumerate(examples)})
-        settings = {hint.inference_precision(): _precision(), hint.performance_mode(): hint.PerformanceMode.LATENCY}
+        model, inputs = _converted(spec, shapes), examples(spec, shapes)
+        model.reshape({index: list(example.shape) for index, example in enumerate(inputs)})
+        settings: dict = {hint.inference_precision(): precision, hint.performance_mode(): hint.PerformanceMode.LATENCY}
+        if precision == ov.Type.f32:
+            settings["SNIPPETS_MODE"] = "DISABLE"  # OpenVINO 2026.4 crashes when it fuses our normalisations in f32
         compiled = _core().compile_model(model, "CPU", settings)
         self._request = compiled.create_infer_request()
-        self._inputs = [np.zeros(tuple(e.shape), e.numpy().dtype) for e in examples]
+        self._inputs = [example.numpy() for example in inputs]
         for index, array in enumerate(self._inputs):
             self._request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
         port = compiled.output(0)
@@ -55,6 +88,7 @@ class OpenVinoNetwork:
         self._request.set_output_tensor(0, ov.Tensor(self._output, shared_memory=True))
         self._views = [torch.from_numpy(array) for array in self._inputs]
         self._result = torch.from_numpy(self._output)
+        self.buffers = sum(array.nbytes for array in (*self._inputs, self._output))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         for view, value in zip(self._views, inputs, strict=True):
@@ -63,17 +97,17 @@ class OpenVinoNetwork:
         return self._result
 
 
-def _converted(module: nn.Module, examples: Sequence[Tensor], key: str) -> ov.Model:
-    """The module as an OpenVINO graph, from the cache where there. A broken cache entry is made anew."""
-    path = cache_folder() / f"{key}-{type(module).__name__}-{ov.__version__.split('-')[0]}.xml"
-    if key and path.exists():
+def _converted(spec: NetworkSpec, shapes: Shapes) -> ov.Model:
+    """The network as an OpenVINO graph, from the cache where there. A broken cache entry is made anew."""
+    path = cache_folder() / f"{spec.key}-{spec.name}-{ov.__version__.split('-')[0]}.xml"
+    if spec.key and path.exists():
         try:
             return _core().read_model(path)
         except RuntimeError:
             path.unlink(missing_ok=True)
     with torch.inference_mode():
-        model = ov.convert_model(module.eval(), example_input=tuple(examples))
-    if key:
+        model = ov.convert_model(with_frames(spec).eval(), example_input=tuple(examples(spec, shapes)))
+    if spec.key:
         _save(model, path)
     return model
 

@@ -13,42 +13,32 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from engines.api.errors import ParameterError
 from engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
 from engines.api.styles import STYLE_NAMES
-from engines.backends import compile_network
+from engines.backends import Network, base, open_backend
 from engines.embedded import networks
 from engines.embedded.networks import LATENT_CHANNELS, STRIDE, STYLE_DIM, UNET_STRIDE, Decoder, Encoder, FlowUNet
+from engines.network import BATCH, NetworkSpec, picture
 
 WEIGHTS = Path(__file__).parent / "weights"
 MULTIPLE = STRIDE * UNET_STRIDE
 _STYLE_PICTURE = 256  # side of the picture the style-vector predictor sees
 
 
-class _PixelsToLatent(nn.Module):
-    """(B, H, W, 3) u8 to latents, so that the change of layout runs inside the compiled graph."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, frame: Tensor) -> Tensor:
-        return self.encoder(frame.permute(0, 3, 1, 2).float() / 127.5 - 1)
-
-
-class _LatentToPixels(nn.Module):
-    """Latents to (B, H, W, 3) u8."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, latent: Tensor) -> Tensor:
-        pixels = self.decoder(latent) * 127.5 + 127.5
-        return pixels.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+def embedded_specs(weights: Path | None = None) -> list[NetworkSpec]:
+    """The three networks of the embedded model. Raises `ParameterError` for weights that cannot be used."""
+    key, encoder, decoder, velocity = load_networks(weights or WEIGHTS)
+    latent = picture(LATENT_CHANNELS, STRIDE)
+    inputs = {"x": latent, "photo": latent, "t": (BATCH,), "level": (BATCH,), "style": (BATCH, STYLE_DIM)}
+    return [
+        NetworkSpec("encoder", encoder, {"pixels": picture(3)}, "latent", "in", key),
+        NetworkSpec("velocity", velocity, inputs, "v", "", key),
+        NetworkSpec("decoder", decoder, {"latent": latent}, "pixels", "out", key),
+    ]
 
 
 class EmbeddedModel:
@@ -63,22 +53,19 @@ class EmbeddedModel:
     def __init__(self, height: int, width: int, *, backend: str = "auto", weights: Path | None = None) -> None:
         self.size = (height, width)
         self._folder = weights or WEIGHTS
-        self._backend = backend
-        self._key, encoder, decoder, self._unet = load_networks(self._folder)
+        self._backend = open_backend(backend)
+        encoder, self._unet, decoder = embedded_specs(self._folder)
         self.latent_size = (height // STRIDE, width // STRIDE)
-        frame = torch.zeros((1, height, width, 3), dtype=torch.uint8)
-        latent = torch.zeros((1, LATENT_CHANNELS, *self.latent_size))
-        self._encode = compile_network(_PixelsToLatent(encoder), [frame], backend, key=self._key)
-        self._decode = compile_network(_LatentToPixels(decoder), [latent], backend, key=self._key)
-        self._velocity: dict[int, Callable[..., Tensor]] = {}
+        self._encode = self._backend.compile(encoder, {"pixels": (1, 3, height, width)})
+        self._decode = self._backend.compile(decoder, {"latent": (1, LATENT_CHANNELS, *self.latent_size)})
+        self._velocity: dict[int, Network] = {}
 
     def prepare(self, batch: int) -> None:
         """Compile the velocity network for `batch` rows ahead of its first use; from any thread."""
         if batch not in self._velocity:
-            latent = torch.zeros((batch, LATENT_CHANNELS, *self.latent_size))
-            level = torch.zeros(batch)
-            examples = [latent, latent, level, level, torch.zeros(batch, STYLE_DIM)]
-            self._velocity[batch] = compile_network(self._unet, examples, self._backend, key=self._key)
+            latent = (batch, LATENT_CHANNELS, *self.latent_size)
+            shapes = {"x": latent, "photo": latent, "t": (batch,), "level": (batch,), "style": (batch, STYLE_DIM)}
+            self._velocity[batch] = self._backend.compile(self._unet, shapes)
 
     def ready(self, batch: int) -> bool:
         """Whether the velocity network is compiled for exactly `batch` rows."""
@@ -152,8 +139,8 @@ def load_networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
 def _graph_key(weights_digest: str) -> str:
     """Names a converted graph: it depends on the weights and on the code that defines the networks."""
     key = hashlib.sha256(weights_digest.encode())
-    for source in (Path(__file__), Path(networks.__file__)):
-        key.update(source.read_bytes())
+    for source in (__file__, networks.__file__, base.__file__):
+        key.update(Path(source).read_bytes())
     return key.hexdigest()[:16]
 
 

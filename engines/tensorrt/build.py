@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.api.errors import ParameterError
-from engines.export import NetworkSpec, Ranges
+from engines.network import NetworkSpec, Ranges
 from engines.tensorrt.library import Library, load
 
 TARGETS = {"sm75": "SM75", "sm80": "SM80", "sm86": "SM86", "sm89": "SM89", "sm120": "SM120", "current": "CURRENT"}

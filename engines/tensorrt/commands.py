@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engines.api.errors import ParameterError
-from engines.export import PRECISIONS, UNIT, NetworkSpec, Ranges, checkpoint_specs, embedded_specs
+from engines.embedded.model import embedded_specs
+from engines.export import PRECISIONS, checkpoint_specs
+from engines.network import UNIT, NetworkSpec, Ranges
 from engines.tensorrt.build import parse_target
 from engines.tensorrt.cache import EngineCache
 from engines.tensorrt.prepare import library_name, prepare

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engines.export import NetworkSpec, Ranges, export_onnx
+from engines.export import export_onnx
+from engines.network import NetworkSpec, Ranges
 from engines.tensorrt.build import BuildJob, Progress, build, profile_of
 from engines.tensorrt.cache import EngineCache, EngineKey
 from engines.tensorrt.library import load

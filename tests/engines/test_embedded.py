@@ -10,9 +10,8 @@ import torch
 
 from engines.api import ParameterError, Parameters
 from engines.api.styles import STYLE_NAMES
-from engines.backends import compile_network
 from engines.embedded.model import WEIGHTS, EmbeddedModel, load_networks, style_condition
-from engines.embedded.networks import STYLE_DIM, FlowUNet, degrade
+from engines.embedded.networks import STYLE_DIM, degrade
 
 BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
 
@@ -117,7 +116,7 @@ def test_degrade_keeps_the_variance_and_reaches_both_ends():
 
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ParameterError, match="openvino"):
-        compile_network(FlowUNet(), [], "cuda-magic")
+        EmbeddedModel(64, 64, backend="cuda-magic")
 
 
 def _smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:

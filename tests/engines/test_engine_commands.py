@@ -16,7 +16,8 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
 
 from daemon.cli import main as driftcam
 from engines.api.errors import ParameterError
-from engines.export import NetworkSpec, Ranges, embedded_specs, picture
+from engines.embedded.model import embedded_specs
+from engines.network import NetworkSpec, Ranges, picture
 from engines.tensorrt.__main__ import main
 from engines.tensorrt.cache import EngineCache
 from engines.tensorrt.commands import parse_ranges

@@ -18,7 +18,9 @@ import onnxruntime
 from diffusers import ControlNetModel
 
 from engines.api.errors import ParameterError
-from engines.export import NetworkSpec, Ranges, checkpoint_specs, embedded_specs, export_onnx, picture
+from engines.embedded.model import embedded_specs
+from engines.export import checkpoint_specs, export_onnx
+from engines.network import NetworkSpec, Ranges, picture
 from tests.engines.test_checkpoints import LAYOUTS, full_vae, tiny_unet, tiny_vae
 
 # Largest difference over the largest value of the reference.

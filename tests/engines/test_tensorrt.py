@@ -14,7 +14,9 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
 from engines.api.errors import ParameterError
-from engines.export import PRECISIONS, NetworkSpec, Ranges, checkpoint_specs, embedded_specs, export_onnx
+from engines.embedded.model import embedded_specs
+from engines.export import PRECISIONS, checkpoint_specs, export_onnx
+from engines.network import NetworkSpec, Ranges
 from engines.tensorrt import build as builder
 from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
 from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries

@@ -1,0 +1,93 @@
+"""Which backend is taken and why, and what every backend promises."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from engines.api.errors import ParameterError
+from engines.backends import Backend, choice, open_backend
+from engines.backends.choice import Facts, choose
+from engines.backends.openvino_backend import OpenVinoBackend
+from engines.backends.torch_backend import TorchBackend
+from engines.embedded.model import embedded_specs
+from engines.gpu import Card, Driver, problem_of
+
+RTX = Driver((13, 0), (Card("RTX 4080", (8, 9), 16 << 30),), "")
+NONE = Driver((0, 0), (), "no NVIDIA driver is installed")
+
+
+@pytest.mark.parametrize(
+    ("facts", "backend", "reason"),
+    [
+        (Facts(RTX, "", ""), "tensorrt", "RTX 4080 and TensorRT are usable"),
+        (Facts(RTX, "not installed", ""), "torch-cuda", "TensorRT is not (not installed)"),
+        (Facts(RTX, "not installed", "built without CUDA"), "openvino", "not installed; built without CUDA"),
+        (Facts(NONE, NONE.problem, NONE.problem), "openvino", "no NVIDIA driver is installed"),
+    ],
+)
+def test_auto_takes_the_fastest_that_is_usable_and_says_why(facts: Facts, backend: str, reason: str) -> None:
+    made = choose("auto", lambda: facts)
+    assert made.backend == backend and reason in made.reason
+
+
+def test_what_is_asked_for_by_name_is_taken_or_refused_with_the_reason() -> None:
+    facts = Facts(NONE, NONE.problem, NONE.problem)
+    for name in ("openvino", "torch"):
+        assert choose(name, lambda: facts).backend == name
+    for name in ("tensorrt", "torch-cuda"):
+        with pytest.raises(ParameterError, match="no NVIDIA driver is installed; auto"):
+            choose(name, lambda: facts)
+    assert choose("tensorrt", lambda: Facts(RTX, "", "")).backend == "tensorrt"
+    with pytest.raises(ParameterError, match="tensorrt, torch-cuda, openvino, torch"):
+        choose("directml", lambda: facts)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cards", "problem"),
+    [
+        ((13, 0), (), "no NVIDIA GPU"),
+        ((12, 4), RTX.cards, "update it to 580"),
+        ((13, 0), (Card("GTX 1080", (6, 1), 8 << 30),), "generation sm61"),
+        ((13, 2), (Card("GTX 1080", (6, 1), 8 << 30), *RTX.cards), ""),
+    ],
+)
+def test_a_card_that_cannot_be_used_is_named(cuda: tuple, cards: tuple, problem: str) -> None:
+    said = problem_of(cuda, cards)
+    assert problem in said and bool(said) == bool(problem)
+
+
+def test_the_choice_is_one_log_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(choice, "ask_driver", lambda: NONE)
+    open_backend.cache_clear()
+    with caplog.at_level(logging.INFO, "engines.backends"):
+        assert open_backend("auto").name == "openvino"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("networks run on openvino") and line.endswith("no NVIDIA driver is installed")
+
+
+@pytest.mark.parametrize("backend", [TorchBackend(), OpenVinoBackend()], ids=lambda backend: backend.name)
+def test_every_precision_agrees_with_torch_and_states_its_cost(backend: Backend) -> None:
+    spec = embedded_specs()[1]
+    shapes = spec.shapes(batch=2, rows=1, columns=2)
+    inputs = spec.examples(torch.float32, batch=2, rows=1, columns=2)
+    reference = TorchBackend().compile(spec, shapes, "fp32")(*inputs)
+    for precision, tolerance in {"fp32": 1e-3, "bf16": 0.1}.items():
+        if precision not in backend.precisions:
+            continue
+        network = backend.compile(spec, shapes, precision)
+        result = network(*inputs)
+        assert result.device == inputs[0].device and result.dtype == torch.float32
+        assert (result - reference).std() <= tolerance * reference.std()
+        cost = network.cost
+        assert cost.precision == precision and cost.device == "cpu" and cost.build_s > 0
+        assert cost.parameters == sum(p.numel() for p in spec.module.parameters())
+        assert cost.memory >= cost.parameters * {"fp32": 4, "bf16": 2}[precision]
+
+
+def test_a_precision_that_is_not_there_lists_those_that_are() -> None:
+    spec = embedded_specs()[0]
+    with pytest.raises(ParameterError, match="openvino backend has here"):
+        OpenVinoBackend().compile(spec, spec.shapes(batch=1, rows=1, columns=1), "fp8")
