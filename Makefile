@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format bench train clean
+.PHONY: help setup demo run test check format bench train obs-plugin clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,11 @@ bench: $(VENV)/.installed-dev ## measure the engine and the noise (prints tables
 train: setup ## train the embedded model from nothing (about two and a half hours on two cores)
 	$(PIP) -e '.[train]'
 	$(BIN)/python -m scripts.train_embedded
+
+obs-plugin: ## build the OBS plugin and its release archive below build/obs-plugin (needs cmake, gcc and libobs-dev)
+	cmake -S obs_plugin -B build/obs-plugin -DCMAKE_INSTALL_PREFIX=$(CURDIR)/build/obs-plugin/stage
+	cmake --build build/obs-plugin --target install
+	cd build/obs-plugin && cpack -G TGZ
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build demo *.egg-info

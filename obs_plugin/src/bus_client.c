@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "bus_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void lock(struct bus_client *client)
+{
+    pthread_mutex_lock(&client->lock);
+}
+
+static void unlock(struct bus_client *client)
+{
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void unlock_and_ring(struct bus_client *client)
+{
+    unlock(client);
+    platform_ring(client->bell);
+}
+
+struct bus_client *bus_client_create(const struct bus_setup *setup)
+{
+    struct bus_client *client = calloc(1, sizeof *client);
+    if (!client)
+        return NULL;
+    client->setup = *setup;
+    client->slots.frame = client->slots.style = client->slots.newest = -1;
+    pthread_mutex_init(&client->lock, NULL);
+    client->bell = platform_bell();
+    if (client->bell >= 0 && pthread_create(&client->thread, NULL, bus_thread, client) == 0)
+        return client;
+    if (client->bell >= 0)
+        platform_close(client->bell);
+    pthread_mutex_destroy(&client->lock);
+    free(client);
+    return NULL;
+}
+
+void bus_client_destroy(struct bus_client *client)
+{
+    if (!client)
+        return;
+    lock(client);
+    client->quit = true;
+    unlock_and_ring(client);
+    pthread_join(client->thread, NULL);
+    platform_close(client->bell);
+    pthread_mutex_destroy(&client->lock);
+    free(client);
+}
+
+void bus_client_address(struct bus_client *client, const char *path, const char *session, const char *name)
+{
+    lock(client);
+    bool same = strcmp(client->path, path) == 0 && strcmp(client->session, session) == 0;
+    snprintf(client->path, sizeof client->path, "%s", path);
+    snprintf(client->session, sizeof client->session, "%s", session);
+    snprintf(client->name, sizeof client->name, "%s", name);
+    client->again |= !same;
+    unlock_and_ring(client);
+}
+
+void bus_client_want(struct bus_client *client, bool wanted, bool leave)
+{
+    lock(client);
+    bool same = client->wanted == wanted && client->leave == (leave && !wanted);
+    client->wanted = wanted;
+    client->leave = leave && !wanted;
+    unlock(client);
+    if (!same)
+        platform_ring(client->bell);
+}
+
+void bus_client_reconnect(struct bus_client *client)
+{
+    lock(client);
+    client->again = true;
+    unlock_and_ring(client);
+}
+
+uint64_t bus_client_parameters(struct bus_client *client, const char *json, bool known)
+{
+    lock(client);
+    uint64_t sequence = 0;
+    if (strcmp(client->parameters, json) != 0 && strlen(json) < sizeof client->parameters) {
+        strcpy(client->parameters, json);
+        client->requests.parameters = sequence = known ? 0 : ++client->requests.sequence;
+        client->again |= client->status.state == BUS_CONNECTING; /* the old ones may be why it was refused */
+    }
+    unlock_and_ring(client);
+    return sequence;
+}
+
+void bus_client_preset(struct bus_client *client, const char *name)
+{
+    lock(client);
+    snprintf(client->requests.preset_name, sizeof client->requests.preset_name, "%s", name);
+    client->requests.preset = ++client->requests.sequence;
+    unlock_and_ring(client);
+}
+
+void bus_client_report(struct bus_client *client)
+{
+    lock(client);
+    client->requests.report = ++client->requests.sequence;
+    unlock_and_ring(client);
+}
+
+void bus_client_call(struct bus_client *client)
+{
+    lock(client);
+    client->call = true;
+    unlock_and_ring(client);
+}
+
+void bus_memory_release(struct bus_memory *memory)
+{
+    if (memory && --memory->references == 0) {
+        platform_unmap(memory->base, memory->size);
+        free(memory);
+    }
+}
+
+void bus_slots_clear(struct bus_slots *slots)
+{
+    bus_memory_release(slots->input);
+    bus_memory_release(slots->output);
+    *slots = (struct bus_slots){.frame = -1, .style = -1, .newest = -1};
+}
+
+bool bus_client_begin(struct bus_client *client, size_t bytes, struct bus_picture *picture)
+{
+    lock(client);
+    struct bus_slots *slots = &client->slots;
+    bool room = slots->input && bytes <= slots->bytes && (slots->input_free || slots->frame >= 0);
+    if (room) {
+        /* No slot is free but one waits to be sent: what is in it is older, so it may be overwritten. */
+        if (!slots->input_free) {
+            slots->input_free = 1u << slots->frame;
+            slots->frame = -1;
+            client->status.dropped++;
+        }
+        unsigned slot = (unsigned)__builtin_ctz(slots->input_free);
+        slots->input_free &= ~(1u << slot);
+        slots->input->references++;
+        *picture = (struct bus_picture){.pixels = (uint8_t *)slots->input->base + slot * slots->bytes,
+                                        .room = slots->bytes,
+                                        .slot = slot,
+                                        .memory = slots->input};
+    } else if (slots->input) {
+        client->status.dropped++;
+    }
+    unlock(client);
+    return room;
+}
+
+void bus_client_end(struct bus_client *client, struct bus_picture *picture, enum bus_use use)
+{
+    struct driftcam_message message = {.slot = (uint16_t)picture->slot,
+                                       .width = picture->width,
+                                       .height = picture->height,
+                                       .stride = picture->stride,
+                                       .pixel_format = DRIFTCAM_BGRA8,
+                                       .pts = picture->pts,
+                                       .payload_size = (uint64_t)picture->stride * picture->height};
+    lock(client);
+    struct bus_slots *slots = &client->slots;
+    if (slots->input == picture->memory) { /* otherwise the connection has ended meanwhile */
+        int *waiting = use == BUS_STYLE ? &slots->style : &slots->frame;
+        if (use == BUS_NOTHING) {
+            slots->input_free |= 1u << picture->slot;
+        } else {
+            if (*waiting >= 0) {
+                slots->input_free |= 1u << *waiting;
+                client->status.dropped++;
+            }
+            *waiting = (int)picture->slot;
+            if (use == BUS_STYLE)
+                message.sequence = ++client->requests.sequence;
+            *(use == BUS_STYLE ? &slots->style_message : &slots->frame_message) = message;
+        }
+    }
+    bus_memory_release(picture->memory);
+    picture->memory = NULL;
+    unlock_and_ring(client);
+}
+
+bool bus_client_take(struct bus_client *client, struct bus_picture *picture)
+{
+    lock(client);
+    struct bus_slots *slots = &client->slots;
+    bool there = slots->newest >= 0;
+    if (there) {
+        const struct driftcam_message *message = &slots->newest_message;
+        slots->output->references++;
+        *picture = (struct bus_picture){.pixels = (uint8_t *)slots->output->base + message->slot * slots->bytes,
+                                        .room = slots->bytes,
+                                        .width = message->width,
+                                        .height = message->height,
+                                        .stride = message->stride,
+                                        .pts = message->pts,
+                                        .slot = message->slot,
+                                        .memory = slots->output};
+        slots->newest = -1;
+    }
+    unlock(client);
+    return there;
+}
+
+void bus_client_give_back(struct bus_client *client, struct bus_picture *picture)
+{
+    lock(client);
+    if (client->slots.output == picture->memory)
+        client->slots.to_release |= 1u << picture->slot;
+    bus_memory_release(picture->memory);
+    picture->memory = NULL;
+    unlock_and_ring(client);
+}
+
+void bus_client_status(struct bus_client *client, struct bus_status *status)
+{
+    lock(client);
+    *status = client->status;
+    status->outstanding = (uint32_t)__builtin_popcount(client->slots.input_out);
+    unlock(client);
+}

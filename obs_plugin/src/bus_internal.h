@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the two halves of the bus client share: bus_client.c (calls of others) and bus_thread.c (its own thread). */
+#pragma once
+
+#include "../driftcam_bus.h"
+#include "bus_client.h"
+#include "platform.h"
+
+#include <pthread.h>
+
+#define BUS_PARAMETERS_SIZE 4096
+#define BUS_PATH_SIZE 256
+#define BUS_SESSION_SIZE 33
+_Static_assert(BUS_NAME_LIMIT == DRIFTCAM_MAX_NAME + 1, "the header's limit");
+#define BUS_MOST_SLOTS 16
+
+/* Mapped slots. A thread that works in them holds a reference, so that the end of a connection never pulls them away. */
+struct bus_memory {
+    void *base;
+    size_t size;
+    unsigned references;
+};
+
+/* Who has which slot. Bits of `…_free`, `…_out` are slots. */
+struct bus_slots {
+    struct bus_memory *input, *output;
+    unsigned count;
+    size_t bytes;
+    unsigned input_free, input_out;
+    int frame, style; /* filled slots that wait to be sent, or -1 */
+    struct driftcam_message frame_message, style_message;
+    unsigned output_ours, to_release;
+    int newest; /* a result that nobody took yet, or -1 */
+    struct driftcam_message newest_message;
+};
+
+/* A request that waits to be sent; 0 when there is none. */
+struct bus_requests {
+    uint64_t sequence; /* of the last one made */
+    uint64_t parameters, preset, report;
+    char preset_name[128];
+};
+
+struct bus_client {
+    struct bus_setup setup;
+    pthread_t thread;
+    int bell;
+
+    pthread_mutex_t lock; /* held for moments only: never while anything is copied, sent or mapped */
+    bool quit, wanted, leave, again, call;
+    char path[BUS_PATH_SIZE], session[BUS_SESSION_SIZE], name[BUS_NAME_LIMIT];
+    char parameters[BUS_PARAMETERS_SIZE];
+    struct bus_requests requests;
+    struct bus_slots slots;
+    struct bus_status status;
+};
+
+/* With the lock held: the memory is unmapped with its last reference. */
+void bus_memory_release(struct bus_memory *memory);
+/* With the lock held: no slots any more. */
+void bus_slots_clear(struct bus_slots *slots);
+
+void *bus_thread(void *client);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What filter and output have in common: settings in, pictures and the daemon's state out. */
+#pragma once
+
+#include "bus_client.h"
+#include "capture.h"
+#include "daemon_state.h"
+#include "pictures.h"
+
+#include <obs-module.h>
+#include <pthread.h>
+
+#define FILTER_ID "driftcam_filter"
+#define OUTPUT_ID "driftcam_output"
+
+/* Names of the settings, as they are saved and as obs-websocket sees them. */
+#define S_STYLE "style"
+#define S_PROMPT "prompt"
+#define S_PICTURE "style_image"
+#define S_STRENGTH "strength"
+#define S_FREEDOM "freedom"
+#define S_PRESET "preset"
+#define S_ADVANCED "advanced"
+#define S_STEPS "steps"
+#define S_DETAIL "detail"
+#define S_FIXED "fixed_latency"
+#define S_LATENCY "latency_ms"
+#define S_SESSION "session"
+#define S_SOCKET "socket"
+
+struct stream {
+    obs_source_t *source;
+    bool filter;
+    struct bus_client *client;
+    char own_session[32]; /* used unless the settings name one: two filters never share a look by accident */
+
+    pthread_mutex_t lock; /* for what follows */
+    struct look look;     /* as the settings say */
+    uint32_t detail;
+    char picture_path[1024], sent_picture[1024];
+    char preset[STATE_NAME_SIZE];
+    struct daemon_state state;
+    bool state_known; /* `state.look` is what the daemon does */
+    uint64_t awaited, answered; /* sequences of our last change of parameters, and of the last answer */
+    char refusal[512];
+    int64_t latency; /* fixed, ns; 0: as fast as it goes */
+
+    /* On the graphics thread only. */
+    struct pictures pictures;
+    gs_effect_t *effect;
+    struct samples show_ms;
+
+    struct stream *next; /* in the list of all */
+};
+
+struct stream *stream_create(obs_source_t *source, obs_data_t *settings, bool filter);
+/* With the graphics context not entered. `capture` is freed too; may be NULL. */
+void stream_destroy(struct stream *stream, struct capture *capture);
+
+void stream_defaults(obs_data_t *settings, bool filter);
+void stream_update(struct stream *stream, obs_data_t *settings);
+
+/* The source that is filtered has this size now. */
+void stream_shape(struct stream *stream, uint32_t width, uint32_t height);
+
+/* Takes the newest result; draws what is due and returns true. `capture` may be NULL. In the graphics context. */
+bool stream_draw(struct stream *stream, struct capture *capture, uint32_t width, uint32_t height);
+
+/* A line for people about connection, speed and delay; lines are separated by \n. */
+void stream_describe(struct stream *stream, char *text, size_t size);
+
+/* All numbers, for the websocket. */
+void stream_report(struct stream *stream, obs_data_t *report);
+
+/* Chooses the style `step` places further in the daemon's list. */
+void stream_next_style(struct stream *stream, int step);
+
+/* Calls `visit` for every filter and output, until it returns false. No stream is destroyed meanwhile. */
+void stream_each(bool (*visit)(struct stream *stream, void *context), void *context);
+
+void stream_module_load(void);
+void stream_module_unload(void);
