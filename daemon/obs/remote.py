@@ -68,7 +68,7 @@ class Remote:
 
     def vendor(self, request: str, **data: Any) -> dict[str, Any]:
         """Ask Driftcam's plugin. Raises `Refused` when it is not loaded or says no."""
-        values = {"requestData": data} if data else {}
+        values: dict[str, Any] = {"requestData": data} if data else {}
         answer = self.call("CallVendorRequest", vendorName=VENDOR, requestType=request, **values)
         response: dict[str, Any] = answer.get("responseData", {})
         if not response.get("ok"):
