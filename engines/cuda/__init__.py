@@ -1,0 +1,1 @@
+"""Frames to tensors and back on an NVIDIA card: kernels, streams, staging."""
