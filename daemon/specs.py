@@ -64,16 +64,22 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT` to (host, port). Raises `ParameterError` for anything but this machine itself."""
+    host, port = parse_address(text)
+    if not is_loopback(host):
+        advice = (
+            "the page of driftcam run is only served to this machine: use 127.0.0.1, ::1 or localhost"
+            " (driftcam serve listens elsewhere, with a token)"
+        )
+        raise ParameterError("listen", text, advice)
+    return host, port
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[HOST]:PORT` to (host, port), whatever the host. Raises `ParameterError`."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ParameterError("listen", text, "write HOST:PORT, for example 127.0.0.1:8900")
-    if not is_loopback(host):
-        advice = (
-            "the page has no token yet, so it is only served to this machine: use 127.0.0.1, ::1 or localhost"
-            " (from elsewhere: ssh -L 8900:127.0.0.1:8900 THIS_MACHINE)"
-        )
-        raise ParameterError("listen", text, advice)
     return host, int(port)
 
 

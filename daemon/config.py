@@ -1,0 +1,180 @@
+"""The configuration of `driftcam serve`: typed, checked, with a default for everything.
+
+Flags win over the environment (`DRIFTCAM_SECTION__FIELD`), which wins over the file.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from daemon.control import changed
+from daemon.folders import recordings_folder, state_folder
+from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
+from engines.api import Parameters
+
+ENVIRONMENT = "DRIFTCAM_"
+Positive = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _as_given(parse: Callable[[Any], Any]) -> AfterValidator:
+    """Checks a value with `parse`, which raises `ParameterError`, and keeps it as it was written."""
+
+    def check(given: Any) -> Any:
+        parse(given)
+        return given
+
+    return AfterValidator(check)
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+FilePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Section(BaseModel):
+    """Nothing unknown is let in; a configuration does not change, another one replaces it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Section):
+    """The HTTP server: page, API, metrics.
+
+    Attributes:
+        listen: HOST:PORT. Beyond this machine itself a token is needed for everything.
+        token: ask for the token on this machine too.
+        token_file: made with a new token when it is needed and not there.
+        hosts: names by which browsers may reach this machine; addresses and localhost always work.
+        tls_cert, tls_key: PEM files; both or neither. Browsers give their camera only to HTTPS or this machine.
+        requests_per_second: of one client, on average; twice as many at once.
+        viewers: open streams and sockets, of all clients.
+    """
+
+    listen: Annotated[str, _as_given(parse_address)] = "127.0.0.1:8900"
+    token: bool = False
+    token_file: FilePath = Field(default_factory=lambda: state_folder() / "token")
+    hosts: tuple[str, ...] = ()
+    tls_cert: FilePath | None = None
+    tls_key: FilePath | None = None
+    requests_per_second: Annotated[float, Field(ge=1, le=10_000)] = 100
+    viewers: Annotated[int, Field(ge=1, le=1000)] = 16
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Server:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together; give both or neither")
+        return self
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether a token is asked for."""
+        return self.token or not is_loopback(parse_address(self.listen)[0])
+
+
+class Live(Section):
+    """The session that is there from the start.
+
+    Attributes:
+        source: as after `driftcam run --source`; empty waits for a browser, OBS or another program.
+        sinks: as after `driftcam run --sink`; the page is always there.
+        size: N or WIDTHxHEIGHT of the model's picture; empty follows the source.
+        style_image: a picture whose style is used.
+        parameters: any parameter and its first value, and `prompt`.
+    """
+
+    source: Annotated[str, _as_given(lambda text: text and parse_source(text))] = ""
+    sinks: tuple[Annotated[str, _as_given(parse_sink)], ...] = ()
+    size: Annotated[str, _as_given(lambda text: text and parse_size(text))] = ""
+    style_image: FilePath | None = None
+    parameters: Annotated[dict[str, Any], _as_given(lambda given: given and changed(Parameters(), given))] = {}
+
+    def first_parameters(self) -> Parameters:
+        """What the session starts with, but for the size."""
+        return changed(Parameters(), self.parameters) if self.parameters else Parameters()
+
+
+class EngineSection(Section):
+    """The engine process.
+
+    Attributes:
+        weights: other weights than the embedded ones.
+        implementation: MODULE:CLASS of another engine; empty is the embedded one.
+        start, answer: seconds that it may take to start, and to deal with a frame, before it is started again.
+    """
+
+    weights: FilePath | None = None
+    implementation: Annotated[str, Field(pattern=r"^$|^[\w.]+:\w+$")] = ""
+    start: Positive = 120
+    answer: Positive = 30
+
+
+class Bus(Section):
+    """The frame bus for other programs on this machine.
+
+    Attributes:
+        enabled: listen at all.
+    """
+
+    enabled: bool = True
+
+
+class Recording(Section):
+    """Recordings and snapshots.
+
+    Attributes:
+        folder: made when it is needed.
+        name: what file names begin with.
+    """
+
+    folder: FilePath = Field(default_factory=recordings_folder)
+    name: Annotated[str, Field(pattern=r"^[\w-]{1,40}$")] = "driftcam"
+
+
+class Log(Section):
+    """What is written to the journal, or to standard error.
+
+    Attributes:
+        level: the least that is written.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(BaseSettings):
+    """All sections. `daemon.config_file.load` makes one and explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    server: Server = Field(default_factory=Server)
+    live: Live = Field(default_factory=Live)
+    engine: EngineSection = Field(default_factory=EngineSection)
+    bus: Bus = Field(default_factory=Bus)
+    recording: Recording = Field(default_factory=Recording)
+    log: Log = Field(default_factory=Log)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """`section.field` of everything that is not the same."""
+    return [
+        f"{section}.{field}"
+        for section in Config.model_fields
+        for field in type(getattr(old, section)).model_fields
+        if getattr(getattr(old, section), field) != getattr(getattr(new, section), field)
+    ]
+
+
+@functools.cache
+def fields() -> Mapping[str, tuple[str, ...]]:
+    """The names of the fields by section."""
+    sections = ((name, info.annotation) for name, info in Config.model_fields.items())
+    return {name: tuple(section.model_fields) for name, section in sections if section is not None}

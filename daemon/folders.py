@@ -1,0 +1,39 @@
+"""Where Driftcam keeps what outlives a run: the user's folders, or those that systemd gives to a system service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+NAME = "driftcam"
+
+
+def config_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """`DRIFTCAM_CONFIG`, or config.toml in the configuration folder."""
+    if given := environ.get("DRIFTCAM_CONFIG"):
+        return Path(given)
+    return _folder(environ, "CONFIGURATION_DIRECTORY", "XDG_CONFIG_HOME", ".config") / "config.toml"
+
+
+def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """For the token and the presets."""
+    return _folder(environ, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state")
+
+
+def recordings_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """~/Videos/Driftcam; a system service records into its state folder."""
+    if environ.get("STATE_DIRECTORY"):
+        return state_folder(environ) / "recordings"
+    return _home(environ) / "Videos" / "Driftcam"
+
+
+def _folder(environ: Mapping[str, str], service: str, user: str, under_home: str) -> Path:
+    if given := environ.get(service):  # systemd's own is already named after the service; it may list several
+        return Path(given.split(":")[0])
+    base = Path(environ.get(user, ""))
+    return (base if base.is_absolute() else _home(environ) / under_home) / NAME
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or Path.home())
