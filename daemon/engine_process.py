@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
 import itertools
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from daemon.engine_port import Listener, Port
+from daemon.wire import Wire
 from engines.api import ParameterError, Parameters
-from engines.api.bus import (
-    SLOTS,
-    BusError,
-    Decoder,
-    Message,
-    MessageType,
-    SlotLedger,
-    SlotPool,
-    create_memory,
-    encode,
-)
+from engines.api.bus import SLOTS, BusError, Message, MessageType, SlotPool, create_memory
 from engines.api.parameters import SIZE_RANGE
 
 SLOT_BYTES = SIZE_RANGE[1] ** 2 * 3
@@ -47,50 +36,30 @@ def worker_command(engine: str | None = None, weights: Path | None = None) -> li
 
 
 class EngineProcess:
-    """A worker and the daemon's end of its bus. Create with `spawn`, then `welcome`, finally `close`.
+    """A worker and the daemon's end of its bus: `spawn`, `hello`, `open` streams, finally `close`.
 
     Attributes:
-        room: set when an input slot may have become free, or the process has ended.
+        ports: of the open streams, by number.
         gone: done when the process has ended; its result is the reason.
-        last_taken: monotonic seconds at which a result was last taken.
+        born: monotonic seconds of its start.
     """
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        sock: socket.socket,
-        on_result: Callable[[EngineProcess, Message], None],
-        on_drop: Callable[[int], None],
-    ) -> None:
-        self._process, self._sock, self._on_result, self._on_drop = process, sock, on_result, on_drop
-        self._writer: asyncio.StreamWriter | None = None
-        self._decoder = Decoder()
-        self._ledger = SlotLedger(SLOTS)
-        self._slot_sent: dict[int, float] = {}
-        self._results_held: set[int] = set()
-        self._requests: dict[int, tuple[float, asyncio.Future[Message]]] = {}
-        self._request_numbers = itertools.count(1)
-        self._input: SlotPool | None = None
-        self._output: SlotPool | None = None
+    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket) -> None:
+        self._process, self._wire = process, Wire(sock)
+        self._requests: dict[int, tuple[float, MessageType, asyncio.Future[Message]]] = {}
+        self._numbers = itertools.count(1)
         self._stderr = b""
         self._last_error = ""
-        self.room = asyncio.Event()
+        self._hello = asyncio.Event()
+        self._last_reply = 0.0
+        self.ports: dict[int, Port] = {}
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.last_taken = 0.0
-        self._tasks = [asyncio.create_task(self._collect_stderr())]
+        self.born = time.monotonic()
+        self._tasks = [asyncio.create_task(self._collect_stderr()), asyncio.create_task(self._read())]
 
     @classmethod
-    async def spawn(
-        cls,
-        command: Sequence[str],
-        on_result: Callable[[EngineProcess, Message], None],
-        on_drop: Callable[[int], None],
-    ) -> EngineProcess:
-        """Start the process; it loads its libraries while the caller prepares the rest.
-
-        `on_result` is called with each RESULT, which must be given to `take`; `on_drop` with the pts of each
-        frame that a newer one replaced.
-        """
+    async def spawn(cls, command: Sequence[str]) -> EngineProcess:
+        """Start the process; it loads its libraries while the caller prepares the rest."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -102,8 +71,7 @@ class EngineProcess:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for the daemon, which ends the engine in its own time
             )
-        ours.setblocking(False)
-        return cls(process, ours, on_result, on_drop)
+        return cls(process, ours)
 
     @property
     def pid(self) -> int:
@@ -115,52 +83,70 @@ class EngineProcess:
 
     @property
     def owing_since(self) -> float | None:
-        """Monotonic seconds of the oldest frame or request that the engine has not dealt with."""
-        times = [*self._slot_sent.values(), *(asked for asked, _ in self._requests.values())]
-        return min(times, default=None)
+        """Monotonic seconds of the oldest frame or request that the engine has not dealt with, if it should have."""
+        if any(kind is MessageType.OPEN for _, kind, _ in self._requests.values()):
+            return None  # it compiles networks, which has a time limit of its own
+        asked = [since for since, _, _ in self._requests.values()]
+        frames = [port.owing_since for port in self.ports.values() if port.owing_since is not None]
+        return min([*asked, *frames], default=None)
 
-    async def welcome(self, parameters: Parameters, live: bool, timeout: float) -> str:
-        """Hand over the memory and the parameters; returns the engine's own words on its backend.
+    @property
+    def last_heard(self) -> float:
+        """Monotonic seconds at which it last got something done, or a result was taken from it."""
+        # When a stream is ready, frames and requests may have waited for it for long.
+        return max([self._last_reply, *(port.last_heard for port in self.ports.values())])
 
-        Raises `ParameterError` where the engine refuses a value, `EngineGone` where it does not come up.
-        """
+    async def hello(self, timeout: float) -> None:
+        """Wait until its libraries are loaded. Raises `EngineGone` where it does not come up."""
         try:
             async with asyncio.timeout(timeout):
-                await self._expect_hello()
-                self._hand_over(parameters, live)
-                reader, self._writer = await asyncio.open_unix_connection(sock=self._sock)
-                self._tasks.append(asyncio.create_task(self._read(reader)))
-                reply = await self._answer(0)
+                await self._hello.wait()  # the end of the process sets it, too
         except TimeoutError:
             raise EngineGone(f"it was not ready after {timeout:g} s") from None
-        return str(reply.body.get("backend", ""))
+        if not self.alive:
+            raise EngineGone(self.gone.result())
 
-    def offer(self, image: np.ndarray, pts: int) -> bool:
-        """Send a frame. False when no slot is free: the caller waits for `room` or lets the frame go."""
-        return self._send_picture(image, Message(MessageType.FRAME, pts=pts))
+    async def open(
+        self, number: int, parameters: Parameters, live: bool, listener: Listener, timeout: float
+    ) -> tuple[Port, str]:
+        """A further stream, and the engine's own words on its backend.
 
-    def take(self, message: Message) -> np.ndarray:
-        """The picture of a RESULT; its slot goes back to the engine."""
-        assert self._output is not None
-        self._results_held.discard(message.slot)
-        self.last_taken = time.monotonic()
-        image = self._output.read(message)
-        self._send(Message(MessageType.RESULT_RELEASE, slot=message.slot))
-        return image
+        Raises `ParameterError` where the engine refuses a value, `EngineGone` where it does not come to it.
+        """
+        fds = [create_memory(SLOTS, SLOT_BYTES) for _ in range(2)]
+        source, sink = (SlotPool(fd, SLOTS, SLOT_BYTES) for fd in fds)
+        port = self.ports[number] = Port(number, (source, sink), self._wire.send, self.ask, listener)
+        body = {"slots": SLOTS, "slot_bytes": SLOT_BYTES, "live": live, "parameters": parameters.to_dict()}
+        try:
+            async with asyncio.timeout(timeout):
+                reply = await self.ask(Message(MessageType.OPEN, stream=number, body=body), fds)
+        except TimeoutError:
+            self.kill(f"a stream was not ready after {timeout:g} s")
+            raise EngineGone(self._last_error) from None
+        except ParameterError:
+            self._forget(port)
+            raise
+        return port, str(reply.body.get("backend", ""))
 
-    async def request(self, kind: MessageType, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask and wait for the answer. Raises `ParameterError` or `EngineGone`."""
-        number = next(self._request_numbers)
-        self._send(Message(kind, sequence=number, body=body or {}))
-        return (await self._answer(number)).body
+    def close_port(self, port: Port) -> None:
+        """The stream has ended."""
+        self._wire.send(Message(MessageType.CLOSE, stream=port.number))
+        self._forget(port)
 
-    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]:
-        """What the engine makes of a picture given as a style. Raises `ParameterError` or `EngineGone`."""
-        number = next(self._request_numbers)
-        while not self._send_picture(image, Message(MessageType.STYLE_PICTURE, sequence=number)):
-            self.room.clear()
-            await self.room.wait()
-        return tuple((await self._answer(number)).body["style_vector"])
+    async def ask(self, message: Message, fds: Sequence[int] = ()) -> Message:
+        """Send a request and wait for the answer. Raises `ParameterError` or `EngineGone`. Takes over `fds`."""
+        if not self.alive:
+            for fd in fds:
+                os.close(fd)
+            raise EngineGone(self.gone.result())
+        number = next(self._numbers)
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._requests[number] = time.monotonic(), message.type, answer
+        self._wire.send(dataclasses.replace(message, sequence=number), fds)
+        try:
+            return await answer
+        finally:
+            self._requests.pop(number, None)
 
     def kill(self, reason: str) -> None:
         """End it now; `gone` will say `reason`."""
@@ -171,103 +157,49 @@ class EngineProcess:
     async def close(self) -> None:
         """Let it end (it does when the socket closes), or end it; free everything."""
         self._last_error = self._last_error or "it was closed"
-        if self._writer is not None:
-            self._writer.close()
-        else:
-            self.kill("it was closed")  # it may be busy loading libraries and would not notice
-            self._sock.close()
+        if not self._hello.is_set():
+            self.kill(self._last_error)  # it may be busy loading libraries and would not notice
+        self._wire.close()
         try:
             async with asyncio.timeout(2):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+        await self._end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._end()
-        for pool in (self._input, self._output):
-            if pool is not None:
-                pool.close()
-        self._input = self._output = None
+        for port in self.ports.values():
+            port.close()
+        self.ports.clear()
 
-    async def _expect_hello(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(ConnectionError):
-            while data := await loop.sock_recv(self._sock, 4096):
-                for message in self._decoder.feed(data):
-                    if message.type is not MessageType.HELLO:
-                        raise EngineGone(f"it said {message.type.name} instead of HELLO")
-                    return
-        await self._end()
-        raise EngineGone(self.gone.result())
+    def _forget(self, port: Port) -> None:
+        del self.ports[port.number]
+        port.end()
+        port.close()
 
-    def _hand_over(self, parameters: Parameters, live: bool) -> None:
-        fds = [create_memory(SLOTS, SLOT_BYTES) for _ in range(2)]
+    async def _read(self) -> None:
         try:
-            self._input, self._output = (SlotPool(fd, SLOTS, SLOT_BYTES) for fd in fds)
-            body = {"slots": SLOTS, "slot_bytes": SLOT_BYTES, "live": live, "parameters": parameters.to_dict()}
-            try:
-                # A few hundred bytes into an empty socket buffer: it does not block.
-                socket.send_fds(self._sock, [encode(Message(MessageType.WELCOME, body=body))], fds)
-            except OSError as error:
-                raise EngineGone(str(error)) from None
-        finally:
-            for fd in fds:
-                os.close(fd)
-
-    def _send_picture(self, image: np.ndarray, message: Message) -> bool:
-        if not self.alive or self._input is None:
-            return False
-        slot = self._ledger.take()
-        if slot is None:
-            return False
-        self._slot_sent[slot] = time.monotonic()
-        self._send(self._input.write(slot, image, message))
-        return True
-
-    def _send(self, message: Message) -> None:
-        if self._writer is not None and self.alive:
-            self._writer.write(encode(message))  # small, and their number is bounded by slots and requests
-
-    async def _answer(self, number: int) -> Message:
-        if not self.alive:
-            raise EngineGone(self.gone.result())
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._requests[number] = time.monotonic(), answer
-        try:
-            return await answer
-        finally:
-            self._requests.pop(number, None)
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        try:
-            data = b""  # the decoder may still hold what came together with HELLO
-            while True:
-                for message in self._decoder.feed(data):
+            while (messages := await self._wire.read()) is not None:
+                for message in messages:
                     self._receive(message)
-                if not (data := await reader.read(64 * 1024)):
-                    break
         except BusError as error:
             self.kill(f"it broke the bus protocol: {error}")
-        except OSError:
-            pass  # the process went away; why is told below
         await self._end()
 
     def _receive(self, message: Message) -> None:
+        if not self._hello.is_set() and message.type is not MessageType.ERROR:
+            if message.type is not MessageType.HELLO:
+                raise BusError(f"it said {message.type.name} instead of HELLO")
+            self._hello.set()
+            return
         match message.type:
-            case MessageType.RELEASE:
-                self._ledger.give_back(message.slot)
-                self._slot_sent.pop(message.slot)
-                if message.body.get("dropped"):
-                    self._on_drop(message.pts)
-                self.room.set()
-            case MessageType.RESULT:
-                if message.slot in self._results_held:
-                    raise BusError(f"result slot {message.slot} was not the engine's to fill")
-                self._results_held.add(message.slot)
-                self._on_result(self, message)
+            case MessageType.RELEASE | MessageType.RESULT:
+                if (port := self.ports.get(message.stream)) is not None:  # else it was closed meanwhile
+                    port.receive(message)
             case MessageType.REPLY:
+                self._last_reply = time.monotonic()
                 self._resolve(message)
             case MessageType.ERROR:
                 if not self._resolve(message):
@@ -276,7 +208,7 @@ class EngineProcess:
                 raise BusError(f"an engine does not send {message.type.name}")
 
     def _resolve(self, message: Message) -> bool:
-        _, answer = self._requests.get(message.sequence, (0.0, None))
+        _, _, answer = self._requests.get(message.sequence, (0.0, None, None))
         if answer is None or answer.done() or "text" in message.body:
             return False
         if message.type is MessageType.ERROR:
@@ -290,12 +222,15 @@ class EngineProcess:
         if not self.alive:
             return
         reason = await self._reason()
-        if self.alive:
-            self.gone.set_result(reason)
-        for _, answer in self._requests.values():
+        if not self.alive:  # told meanwhile
+            return
+        self.gone.set_result(reason)
+        self._hello.set()
+        for _, _, answer in self._requests.values():
             if not answer.done():
                 answer.set_exception(EngineGone(reason))
-        self.room.set()
+        for port in self.ports.values():
+            port.end()
 
     async def _reason(self) -> str:
         try:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.control import Control
+from daemon.core import Core
 from daemon.engine_process import worker_command
+from daemon.engine_state import Patience
 from daemon.errors import RunError
+from daemon.feed import feed
 from daemon.frames import model_size
 from daemon.measure import peak_memory_mb
 from daemon.session import Session
+from daemon.sessions import DEFAULT
 from daemon.sinks import Sink
 from daemon.sources import Source, open_source
 from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_source
-from daemon.supervisor import Patience, Supervisor
 from engines.api import ParameterError, Parameters
 
 DEFAULT_LISTEN = "127.0.0.1:8900"
-NOTICES = 5
+STOP_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ async def _unless(stop: asyncio.Event, opening: Coroutine[Any, Any, None]) -> bo
 
 
 class _Run:
-    """The parts of a run, in the order in which they are opened."""
+    """The parts of a run, in the order in which they are opened. Raises `ParameterError`."""
 
     def __init__(
         self,
@@ -156,53 +158,40 @@ class _Run:
         on_page: Callable[[str], None],
     ) -> None:
         self._options, self._stop, self._on_progress, self._on_page = options, stop, on_progress, on_page
-        self._tell = notify
         self._loop = asyncio.get_running_loop()
-        self._notices: deque[str] = deque(maxlen=NOTICES)
+        self._source_spec, self._sink_specs = parse_source(options.source), [parse_sink(text) for text in options.sinks]
+        _check_together(self._source_spec, self._sink_specs)
+        parse_listen(options.listen)
         self._sinks: list[Sink] = []
-        self._session: Session | None = None
-        self._supervisor = Supervisor(
-            worker_command(options.engine, options.weights), notify=self._notify, patience=options.patience
-        )
+        # The engine loads its libraries while the source and the sinks are opened.
+        self._core = Core(worker_command(options.engine, options.weights), notify=notify, patience=options.patience)
 
     async def open(self) -> None:
-        """Everything that can be wrong with the options is found here."""
-        options = self._options
-        source_spec, sink_specs = parse_source(options.source), [parse_sink(text) for text in options.sinks]
-        _check_together(source_spec, sink_specs)
-        parse_listen(options.listen)
-        # The engine loads its libraries while the source and the sinks are opened.
-        await self._supervisor.prepare()
-        self._source: Source = await asyncio.to_thread(open_source, source_spec, self._notify_from_thread)
+        """Everything else that can be wrong with the options is found here."""
+        options, sink_specs = self._options, self._sink_specs
+        self._source: Source = await asyncio.to_thread(open_source, self._source_spec, self._notify_from_thread)
         info = self._source.info
         width, height = options.size or model_size(info.width, info.height)
         parameters = options.parameters.replace(width=width, height=height)
         self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
-        self._control = Control(parameters, self._supervisor)
-        self._supervisor.on_going_back = self._control.took_effect
+        self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
         for spec in sink_specs:
             self._sinks.append(await self._open_sink(spec, info.fps))
-        await self._supervisor.start(parameters, live=self._live)
+            self._session.add_sink(self._sinks[-1])
+        await self._session.opened()
         if options.style_image is not None:
             from daemon.pictures import read_picture
 
-            await self._control.use_picture(await asyncio.to_thread(read_picture, options.style_image))
+            await self._session.control.use_picture(await asyncio.to_thread(read_picture, options.style_image))
 
     async def to_end(self, started: float) -> Report:
-        """Move the frames; the report."""
-        self._session = session = Session(
-            self._source,
-            self._supervisor,
-            self._sinks,
-            self._control,
-            live=self._live,
-            frames=self._options.frames,
-            notify=self._notify,
-            on_result=self._progress,
-        )
-        await session.run(self._stop)
-        engine = await self._supervisor.report()
-        pid = self._supervisor.pid
+        """Move the frames; the report. Raises `RunError` when a sink or the engine failed for good, in the end."""
+        session, supervisor = self._session, self._core.supervisor
+        await self._move_frames(session)
+        if session.failure is not None:
+            raise session.failure
+        engine = await session.report()
+        pid = supervisor.pid
         memory = {"daemon": peak_memory_mb(), "engine": peak_memory_mb(pid) if pid else None}
         await self._close_sinks()
         return Report(
@@ -213,19 +202,48 @@ class _Run:
             frame_ms=session.engine_ms.summary(),
             latency_ms=session.latency.summary(),
             stages_ms={"source": session.source_ms.summary(), **engine.get("stages_ms", {})},
-            dropped=self._supervisor.dropped + session.sink_dropped,
-            restarts=self._supervisor.restarts,
+            dropped=session.statistics()["dropped"],
+            restarts=supervisor.restarts,
             memory_peak_mb=memory,
-            backend=self._supervisor.backend,
-            parameters=self._control.parameters.to_dict(),
+            backend=supervisor.backend,
+            parameters=session.control.parameters.to_dict(),
         )
+
+    async def _move_frames(self, session: Session) -> None:
+        """Until the source ends, `frames` were delivered, the run is stopped, or no sink is left."""
+        enough, stop_source = asyncio.Event(), threading.Event()
+
+        def after_result() -> None:
+            self._progress(session)
+            if not session.sinks or session.delivered == self._options.frames:
+                enough.set()
+
+        session.on_result(after_result)
+        feeding = asyncio.create_task(feed(self._source, session, stop_source, self._options.frames))
+        stopping = asyncio.create_task(self._stop.wait())
+        done = asyncio.create_task(enough.wait())
+        ends: list[asyncio.Future] = [self._core.alive, session.ended, done]
+        try:
+            await _first_of(*ends, stopping, feeding)
+            stop_source.set()
+            if stopping.done() and not any(end.done() for end in ends):
+                # What is on its way still arrives: a clip's file ends with the last frame that was read.
+                await asyncio.wait(ends, timeout=STOP_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            for end in (self._core.alive, session.ended, feeding):
+                if end.done() and (error := end.exception()) is not None:
+                    raise error
+        finally:
+            stop_source.set()
+            for task in (stopping, done, feeding):
+                task.cancel()
+            await asyncio.gather(stopping, done, feeding, return_exceptions=True)
 
     async def close(self) -> None:
         """Free everything, whatever happened before."""
         try:
             await self._close_sinks()
         finally:
-            await self._supervisor.close()
+            await self._core.close()
 
     async def _close_sinks(self) -> None:
         """All of them, before the first failure is raised."""
@@ -247,40 +265,41 @@ class _Run:
             from daemon.sinks.virtualcam import VirtualCameraSink, find_device
 
             device = find_device(device_number(spec.argument))
-            parameters = self._control.parameters
+            parameters = self._session.control.parameters
             return VirtualCameraSink(device, parameters.width, parameters.height, fps)
         from daemon.page.preview import Preview
         from daemon.page.server import PageServer
         from daemon.sinks.page import PageSink
 
         preview = Preview()
-        server = PageServer(self._control, preview, self._statistics)
+        server = PageServer(self._session.control, preview, self._statistics)
         self._on_page(await server.start(*parse_listen(self._options.listen)))
         return PageSink(preview, server)
 
     def _statistics(self) -> Mapping[str, Any]:
-        session = self._session
         return {
+            **self._session.statistics(),
             "source": self._options.source,
-            "live": self._live,
-            "fps": round(session.rate.value(time.monotonic()), 1) if session else 0.0,
-            "latency_ms": round(session.latency.recent(), 1) if session else 0.0,
-            "engine": self._supervisor.state,
-            "backend": self._supervisor.backend,
-            "dropped": self._supervisor.dropped,
-            "notices": list(self._notices),
+            "backend": self._core.supervisor.backend,
+            "notices": list(self._core.notices),
         }
 
     def _progress(self, session: Session) -> None:
         total = self._options.frames or (None if self._live else self._source.info.frames)
         self._on_progress(Progress(session.delivered, total, session.rate.value(time.monotonic())))
 
-    def _notify(self, line: str) -> None:
-        self._notices.append(line)
-        self._tell(line)
-
     def _notify_from_thread(self, line: str) -> None:
-        self._loop.call_soon_threadsafe(self._notify, line)
+        self._loop.call_soon_threadsafe(self._core.notify, line)
+
+
+async def _first_of(*tasks: asyncio.Future) -> None:
+    """Until one of them ends; that the source has ended well (the last task) is not yet the end."""
+    feeding = tasks[-1]
+    waiting = set(tasks)
+    while True:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if done != {feeding} or feeding.exception() is not None:
+            return
 
 
 def _check_together(source: Spec, sinks: list[Spec]) -> None:

@@ -1,145 +1,194 @@
-"""One source, one engine, any number of sinks: moves the frames and counts them."""
+"""One source, one stream through the engine, any number of sinks: moves the frames and counts them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
 
 from daemon.control import Control
 from daemon.errors import RunError
 from daemon.frames import Picture, Result, cover
 from daemon.measure import Rate, Samples
 from daemon.sinks import Sink
-from daemon.sources import Source
-from daemon.supervisor import Supervisor
-
-STOP_PATIENCE = 5.0
+from daemon.stream import Stream
+from engines.api import Parameters
 
 
 class Session:
-    """Runs until the source ends, `frames` were delivered, it is stopped, or no sink is left.
+    """Opened by `Sessions.open`; frames come by `offer` (live) or `submit` (every frame counts).
 
-    `live`: the newest frame counts and late ones are dropped. Otherwise every frame of the source reaches every
-    sink, and whoever is slow makes the source wait.
+    Its results reach every sink. In a live session a slow sink loses results, otherwise it makes the source wait.
+
+    Attributes:
+        name: letters, digits and `-`.
+        control: the parameters and who wants to know of their changes.
+        failure: of the first sink that failed.
     """
 
     def __init__(
         self,
-        source: Source,
-        supervisor: Supervisor,
-        sinks: Sequence[Sink],
-        control: Control,
+        name: str,
+        parameters: Parameters,
+        stream: Stream,
         *,
-        live: bool,
-        frames: int | None,
-        notify: Callable[[str], None],
-        on_result: Callable[[Session], None] = lambda session: None,
+        notify: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._source, self._supervisor, self._sinks, self._control = source, supervisor, list(sinks), control
-        self._live, self._limit, self._notify, self._on_result = live, frames, notify, on_result
-        self._stop_source = threading.Event()
-        self._failure: RunError | None = None
+        self.name, self._stream, self._notify = name, stream, notify
+        self.control = Control(parameters, stream)
+        stream.on_going_back = self.control.took_effect
+        self._sinks: list[Sink] = []
+        self._listeners: set[Callable[[], None]] = set()
+        self._newest: tuple[np.ndarray, int] | None = None
+        self._scaling: asyncio.Task[None] | None = None
+        self._last_pts = -(2**63)
+        self._delivering = asyncio.create_task(self._deliver())
+        self.failure: RunError | None = None
         self.delivered = 0
-        self.sink_dropped = 0
+        self.dropped_by_sinks = 0
         self.first: float | None = None
         self.last = 0.0
-        self.rate = Rate()
+        self.rate, self.rate_in = Rate(), Rate()
         self.latency, self.engine_ms, self.source_ms = Samples(), Samples(), Samples()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Raises `RunError` when a sink or the engine failed for good, after everything else was finished."""
-        alive = asyncio.create_task(self._supervisor.keep_alive())
-        stopping = asyncio.create_task(stop.wait())
-        feeding = asyncio.create_task(self._feed())
-        delivering = asyncio.create_task(self._deliver())
-        everything: list[asyncio.Task] = [alive, stopping, delivering, feeding]
-        try:
-            await self._first_of(*everything)
-            self._stop_source.set()
-            if stopping.done() and not delivering.done() and not alive.done():
-                # What is on its way still arrives: a clip's file ends with the last frame that was read.
-                await asyncio.wait([delivering, alive], timeout=STOP_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            for task in (alive, delivering, feeding):
-                if task.done() and (error := task.exception()) is not None:
-                    raise error
-        finally:
-            self._stop_source.set()
-            for task in everything:
+    @property
+    def live(self) -> bool:
+        return self._stream.live
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        """Done when the last result of a finished stream is delivered, or no result can be delivered any more."""
+        return self._delivering
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        return tuple(self._sinks)
+
+    async def opened(self) -> None:
+        """Wait for the engine. Raises `ParameterError`, or `RunError` when none comes up."""
+        await self._stream.opened()
+
+    def offer(self, image: np.ndarray, captured_ns: int) -> bool:
+        """A live frame, RGB (H, W, 3) uint8 of any size, captured at CLOCK_MONOTONIC ns.
+
+        The newest wins; False says that this one was dropped at once. The session keeps `image`: do not write to it.
+        """
+        self.rate_in.add(time.monotonic())
+        parameters = self.control.parameters
+        if image.shape[:2] == (parameters.height, parameters.width):
+            return self._offer(image, captured_ns)
+        replaced, self._newest = self._newest is not None, (image, captured_ns)
+        self._stream.dropped += replaced
+        if self._scaling is None:
+            self._scaling = asyncio.create_task(self._scale())
+        return True
+
+    def offer_scaled(self, picture: Picture) -> bool:
+        """As `offer`, with a picture from `scaled`."""
+        self.rate_in.add(time.monotonic())
+        return self._stream.offer(picture)
+
+    async def submit(self, picture: Picture) -> None:
+        """A frame that must not be lost, from `scaled`; waits for room."""
+        self.rate_in.add(time.monotonic())
+        await self._stream.submit(picture)
+
+    async def finish(self) -> None:
+        """No frame will follow; `ended` is done after the last result."""
+        await self._stream.finish()
+
+    def scaled(self, picture: Picture) -> Picture:
+        """`picture` at the model's size. May be called from any thread; takes milliseconds."""
+        parameters = self.control.parameters
+        return Picture(cover(picture.image, parameters.width, parameters.height), picture.pts, picture.captured)
+
+    def add_sink(self, sink: Sink) -> None:
+        """From the next result on."""
+        self._sinks.append(sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """No result any more; closing it stays the caller's. Nothing happens when it was removed before."""
+        if sink in self._sinks:
+            self._sinks.remove(sink)
+
+    def on_result(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """`listener` is called after each result; returns what ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Numbers for people and for metrics."""
+        now = time.monotonic()
+        return {
+            "session": self.name,
+            "live": self.live,
+            "fps": round(self.rate.value(now), 1),
+            "fps_in": round(self.rate_in.value(now), 1),
+            "latency_ms": round(self.latency.recent(), 1),
+            "engine_ms": round(self.engine_ms.recent(), 1),
+            "engine": self._stream.state,
+            "reason": self._stream.reason,
+            "delivered": self.delivered,
+            "dropped": self._stream.dropped + self.dropped_by_sinks,
+            "sinks": [sink.name for sink in self._sinks],
+        }
+
+    async def report(self) -> dict[str, Any]:
+        """The engine's own report on this stream, empty if it cannot be had."""
+        return await self._stream.report()
+
+    async def close(self) -> None:
+        """End the stream; the sinks stay the caller's."""
+        for task in (self._scaling, self._delivering):
+            if task is not None:
                 task.cancel()
-            await asyncio.gather(*everything, return_exceptions=True)
-        if self._failure is not None:
-            raise self._failure
+                await asyncio.gather(task, return_exceptions=True)
+        self._stream.close()
 
-    @staticmethod
-    async def _first_of(*tasks: asyncio.Task) -> None:
-        """Until one of them ends; that the source has ended well (the last task) is not yet the end."""
-        feeding = tasks[-1]
-        waiting = set(tasks)
-        while True:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if done != {feeding} or feeding.exception() is not None:
-                return
+    @property
+    def fps(self) -> float:
+        """Over the whole life."""
+        if self.delivered < 2 or self.first is None:
+            return 0.0
+        return (self.delivered - 1) / max(self.last - self.first, 1e-9)
 
-    async def _feed(self) -> None:
-        count = 0
-        async with contextlib.aclosing(self._pictures()) as pictures:
-            async for picture in pictures:
-                if self._live:
-                    self._supervisor.offer(picture)
-                else:
-                    await self._supervisor.submit(picture)
-                    count += 1
-                    if count == self._limit:
-                        break
-        await self._supervisor.finish()
+    # -------------------------------------------------------------------------------------------
 
-    async def _pictures(self) -> AsyncGenerator[Picture, None]:
-        """Frames at the model's size, read and scaled in a thread of their own."""
-        loop = asyncio.get_running_loop()
-        frames = iter(self._source.frames(self._stop_source, paced=self._live))
-        thread = ThreadPoolExecutor(1, thread_name_prefix="driftcam-source")
+    def _offer(self, image: np.ndarray, captured: int) -> bool:
+        # The engine wants increasing times, also from a client that repeats one.
+        self._last_pts = pts = max(captured, self._last_pts + 1)
+        return self._stream.offer(Picture(image, pts, captured))
+
+    async def _scale(self) -> None:
+        """Scale the newest frame in a thread, for as long as one waits."""
         try:
-            while (picture := await loop.run_in_executor(thread, self._next, frames)) is not None:
-                yield picture
+            while self._newest is not None:
+                (image, captured), self._newest = self._newest, None
+                scaled = await asyncio.to_thread(self.scaled, Picture(image, captured, captured))
+                self._offer(scaled.image, captured)
         finally:
-            self._stop_source.set()
-            closing = getattr(frames, "close", lambda: None)
-            await asyncio.shield(loop.run_in_executor(thread, closing))
-            thread.shutdown(wait=False)
-
-    def _next(self, frames: Iterator[Picture]) -> Picture | None:
-        """In the thread."""
-        start = time.perf_counter()
-        picture = next(frames, None)
-        if picture is None:
-            return None
-        parameters = self._control.parameters
-        image = cover(picture.image, parameters.width, parameters.height)
-        self.source_ms.add((time.perf_counter() - start) * 1000)
-        return Picture(image, picture.pts, picture.captured)
+            self._scaling = None
 
     async def _deliver(self) -> None:
-        async for result in self._supervisor.results():
+        async for result in self._stream.results():
             self._count(result)
             for sink in list(self._sinks):
                 await self._give(sink, result)
-            self._on_result(self)
-            if not self._sinks or self.delivered == self._limit:
-                return
+            for listener in list(self._listeners):
+                listener()
 
     async def _give(self, sink: Sink, result: Result) -> None:
         try:
-            if not self._live:
+            if not self.live:
                 await sink.room()
             if not sink.offer(result):
-                self.sink_dropped += 1
+                self.dropped_by_sinks += 1
         except RunError as error:
-            self._failure = self._failure or error
-            self._sinks.remove(sink)
+            self.failure = self.failure or error
+            self.remove_sink(sink)
             if self._sinks:
                 self._notify(f"{error}; the stream goes on without it")
 
@@ -151,10 +200,3 @@ class Session:
         self.rate.add(now)
         self.latency.add((result.arrived - result.source.captured) / 1e6)
         self.engine_ms.add(result.process_ms)
-
-    @property
-    def fps(self) -> float:
-        """Over the whole run."""
-        if self.delivered < 2 or self.first is None:
-            return 0.0
-        return (self.delivered - 1) / max(self.last - self.first, 1e-9)

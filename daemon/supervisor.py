@@ -1,76 +1,38 @@
-"""Keeps an engine running: starts it, notices its crash or hang, starts it again with the last good parameters.
+"""Keeps one engine process running for all streams: starts it, notices its crash or hang, starts it again.
 
-The frames that the engine has and their results are joined here. When every frame counts (a clip into a file)
-those without a result are given to the next process; a live stream goes on with the newest.
+After an end the streams return one by one, those that may have caused it last, each until its first result: so
+that a stream which kills every engine is found, set back to its last good parameters, and left out if that does not
+help, while the others go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable, Iterable, Sequence
 
 from daemon.engine_process import EngineGone, EngineProcess
+from daemon.engine_state import EngineState, Patience, followed, hangs, restart_delay
 from daemon.errors import RunError
-from daemon.frames import Picture, Result
+from daemon.stream import Stream
 from engines.api import ParameterError, Parameters
-from engines.api.bus import BusError, Message, MessageType
+from engines.api.bus import Message, MessageType
 
-
-class EngineState(StrEnum):
-    """What the engine is doing, as the page shows it."""
-
-    STARTING = "starting"
-    READY = "ready"
-    RESTARTING = "restarting"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long the supervisor waits, in seconds, and how often it tries.
-
-    Attributes:
-        start: until a new process must be ready (libraries and networks are loaded and compiled).
-        answer: until a process must have dealt with a frame or a request.
-        backoff, backoff_most: wait before the first restart in a row, doubled each time up to the most.
-        tries: processes in a row that may end without a result before a run that needs every frame gives up.
-    """
-
-    start: float = 120.0
-    answer: float = 30.0
-    backoff: float = 0.25
-    backoff_most: float = 8.0
-    tries: int = 4
-
-
-PROVEN = 25  # results after a change that make its parameters good ones
-GO_BACK_AFTER = 2  # processes in a row that end without a result, until the last change is taken back
-
-
-def restart_delay(patience: Patience, failures: int) -> float:
-    """Seconds before the next start, after `failures` ends in a row without a result between them."""
-    return min(patience.backoff * 2 ** max(failures - 1, 0), patience.backoff_most)
-
-
-def hangs(patience: Patience, now: float, owing_since: float | None, last_taken: float, results_waiting: int) -> bool:
-    """Whether a process is stuck: it owes us something for too long, and not because it waits for us."""
-    if owing_since is None or results_waiting:
-        return False
-    return now - max(owing_since, last_taken) > patience.answer
+PROOF = 5.0  # seconds for the first result of a stream that is suspected, while it gets no frames
+LONG_LIFE = 60.0  # seconds after which an end does not count as one in a row
 
 
 class Supervisor:
-    """The engine as the session sees it: frames in, results out, whatever happens to the process.
+    """One engine process and the streams in it.
 
-    `on_going_back` is called with the parameters that are used instead, when the last change kills every engine.
+    Attributes:
+        streams: the open ones.
+        reason: why the last process ended, empty while one is ready.
+        restarts: how often.
+        backend: the engine's words on what it runs on.
+        engine: its last answer to the heartbeat: memory and the like.
     """
 
     def __init__(
@@ -82,135 +44,42 @@ class Supervisor:
     ) -> None:
         self._command, self._notify, self._patience = command, notify, patience or Patience()
         self._process: EngineProcess | None = None
-        self._parameters = self._good = Parameters()
-        self._results_since_change = 0
-        self._live = True
-        self._pending: OrderedDict[int, Picture] = OrderedDict()
-        self._results: asyncio.Queue[tuple[EngineProcess, Message] | None] = asyncio.Queue()
         self._numbers = itertools.count(1)
-        self._ready = asyncio.Event()
+        self._proving: Stream | None = None
+        self._look = asyncio.Event()
+        self._restart_asked = asyncio.Event()
         self._failures = 0
-        self.on_going_back: Callable[[Parameters], None] = lambda parameters: None
+        self.streams: list[Stream] = []
         self.state = EngineState.STARTING
+        self.reason = ""
         self.restarts = 0
-        self.dropped = 0
         self.backend = ""
+        self.engine: dict = {}
 
-    async def prepare(self) -> None:
-        """Spawn the first process, which loads its libraries until `start`."""
-        self._process = await EngineProcess.spawn(self._command, self._on_result, self._on_drop)
-
-    async def start(self, parameters: Parameters, *, live: bool) -> None:
-        """Make the first process ready. Raises `ParameterError`, or `RunError` when it does not come up."""
-        assert self._process is not None, "prepare first"
-        self._parameters = self._good = parameters
-        self._live = live
-        try:
-            self.backend = await self._process.welcome(parameters, live, self._patience.start)
-        except (EngineGone, BusError) as error:
-            raise RunError(f"the engine could not be started: {error}") from None
-        self._enter_service()
+    def open(self, name: str, parameters: Parameters, *, live: bool) -> Stream:
+        """A further stream; the engine takes it up as soon as it can (see `Stream.opened`)."""
+        stream = Stream(next(self._numbers), name, parameters, live, self)
+        self.streams.append(stream)
+        self.look_again()
+        return stream
 
     async def keep_alive(self) -> None:
-        """Runs beside the session until it is cancelled. Raises `RunError` where frames would be lost for good."""
+        """Start the process and go on until cancelled. Raises `RunError` where frames would be lost for good."""
         while True:
-            assert self._process is not None
-            reason = await self._wait_for_end(self._process)
-            self.restarts += 1
-            await self._restart(reason)
-
-    def offer(self, picture: Picture) -> bool:
-        """A live frame: taken, or dropped because no slot is free or no engine is there."""
-        taken = self._offer(picture)
-        self.dropped += not taken
-        return taken
-
-    def _offer(self, picture: Picture) -> bool:
-        if not self._ready.is_set() or self._process is None:
-            return False
-        if not self._process.offer(picture.image, picture.pts):
-            return False
-        self._pending[picture.pts] = picture
-        return True
-
-    async def submit(self, picture: Picture) -> None:
-        """A frame that must not be lost: waits for a slot, over restarts if need be."""
-        while True:
-            await self._ready.wait()
-            process = self._process
-            if self._offer(picture):
-                return
-            assert process is not None
-            await self._wait_for_room(process)
-
-    async def results(self) -> AsyncIterator[Result]:
-        """Results in order, until `finish`."""
-        while (item := await self._results.get()) is not None:
-            process, message = item
-            picture = self._pending.get(message.pts)
-            if process is not self._process or not process.alive or picture is None:
-                continue  # of a process that is gone, whose frames were given to the next
             try:
-                image = process.take(message)
-            except BusError as error:
-                process.kill(f"it broke the bus protocol: {error}")
-                continue
-            for pts in [pts for pts in self._pending if pts <= message.pts]:
-                del self._pending[pts]
-            self._failures = 0
-            self._results_since_change += 1
-            if self._results_since_change == PROVEN:
-                self._good = self._parameters
-            yield Result(
-                image=image,
-                source=picture,
-                sequence=next(self._numbers),
-                skipped=bool(message.body.get("skipped")),
-                process_ms=float(message.body.get("process_ms", 0.0)),
-                arrived=time.monotonic_ns(),
-            )
+                reason = await self._one_life()
+            except (EngineGone, OSError) as error:  # OSError: the process cannot even be spawned
+                reason = str(error)
+            await self._after_the_end(reason)
 
-    async def change(self, parameters: Parameters) -> None:
-        """Apply at the next frame boundary. Raises `ParameterError` when the engine refuses; the old ones stay."""
-        if self._ready.is_set() and self._process is not None:
-            try:
-                await self._process.request(MessageType.PARAMETERS, parameters.to_dict())
-            except EngineGone as gone:
-                raise _interrupted("parameters", gone) from None
-        self._parameters = parameters
-        self._results_since_change = 0
-
-    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]:
-        """A picture (at most 1024 × 1024) as a style. Raises `ParameterError`."""
-        if not self._ready.is_set() or self._process is None:
-            raise ParameterError("style_image", "picture", "the engine is starting; try again in a moment")
-        try:
-            return await self._process.style_vector(image)
-        except EngineGone as gone:
-            raise _interrupted("style_image", gone) from None
-
-    async def finish(self) -> None:
-        """No frame will follow: `results` ends after the last one that is still to come."""
-        while True:
-            await self._ready.wait()
-            assert self._process is not None
-            try:
-                await self._process.request(MessageType.FLUSH)
-            except EngineGone:
-                self._lost(self._process)
-                continue
-            self._results.put_nowait(None)
-            return
-
-    async def report(self) -> dict[str, Any]:
-        """The engine's own report, empty if it cannot be had."""
-        if self._process is None or not self._ready.is_set():
-            return {}
-        try:
-            async with asyncio.timeout(5):
-                return await self._process.request(MessageType.REPORT)
-        except (EngineGone, TimeoutError):
-            return {}
+    def restart(self, reason: str = "somebody asked for it") -> None:
+        """End the process and start another one at once; a broken engine or stream is tried again."""
+        self._failures = 0
+        self._restart_asked.set()
+        if self.state is EngineState.READY and self._process is not None:
+            self._process.kill(reason)
+        for stream in self.streams:
+            stream.mend()
 
     @property
     def pid(self) -> int | None:
@@ -220,79 +89,139 @@ class Supervisor:
     async def close(self) -> None:
         """End the process."""
         self.state = EngineState.STOPPED
-        self._ready.clear()
         if self._process is not None:
             await self._process.close()
 
-    async def _restart(self, reason: str) -> None:
-        """Until a new process runs. Raises `RunError` when it gives up."""
-        self._ready.clear()
-        self.state = EngineState.RESTARTING
+    # -- for the streams ------------------------------------------------------------------------
+
+    def forget(self, stream: Stream) -> None:
+        """It was closed."""
+        with contextlib.suppress(ValueError):
+            self.streams.remove(stream)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """A stream wants to be taken up."""
+        self._look.set()
+
+    def succeeded(self) -> None:
+        """A stream had a result."""
+        self._failures = 0
+
+    # -------------------------------------------------------------------------------------------
+
+    async def _one_life(self) -> str:
+        """From a new process to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
+        process = self._process = await EngineProcess.spawn(self._command)
+        self._restart_asked.clear()
+        await process.hello(self._patience.start)
+        self._become(EngineState.READY)
+        self.reason = ""
+        tasks = [asyncio.create_task(self._attach_streams(process)), asyncio.create_task(self._ask_how_it_is(process))]
+        try:
+            return await self._wait_for_end(process)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, Exception) and not isinstance(result, EngineGone):
+                    raise result
+
+    async def _attach_streams(self, process: EngineProcess) -> None:
+        """Take up every stream that is not in `process` yet, one after the other, for as long as it lives."""
         while True:
-            self._failures += 1
-            if not self._live and self._failures >= self._patience.tries:
-                raise RunError(f"the engine ended {self._failures} times in a row without a result: {reason}")
-            if self._failures >= GO_BACK_AFTER and self._parameters != self._good:
-                self._notify("the engine does not live with the last change; going back to the settings before")
-                self._parameters = self._good
-                self.on_going_back(self._good)
-            delay = restart_delay(self._patience, self._failures)
-            self._notify(f"the engine ended ({reason}); starting it again in {delay:g} s")
-            if self._process is not None:
-                await self._process.close()
-            await asyncio.sleep(delay)
-            self._process = await EngineProcess.spawn(self._command, self._on_result, self._on_drop)
+            stream = next_to_attach(self.streams)
+            if stream is None:
+                self._look.clear()
+                await self._look.wait()
+                continue
+            suspected = stream.failures > 0
+            self._proving = stream
             try:
-                self.backend = await self._process.welcome(self._parameters, self._live, self._patience.start)
-            except (EngineGone, BusError, ParameterError) as error:
-                reason = str(error)
-                continue
-            if self._live:
-                self._pending.clear()
-            elif not await self._give_again(self._process):
-                reason = self._process.gone.result()
-                continue
-            self._enter_service()
-            return
+                self.backend = await stream.attach(process, self._patience.start)
+            except ParameterError as error:
+                self._tell(stream.refused(error))
+            else:
+                if suspected:
+                    await stream.proven(PROOF)
+            if process.alive:  # else it was this stream
+                self._proving = None
 
-    async def _give_again(self, process: EngineProcess) -> bool:
-        """The frames without a result, in order, before any new one. False when the process ended meanwhile."""
-        for picture in list(self._pending.values()):
-            while process.alive and not process.offer(picture.image, picture.pts):
-                await self._wait_for_room(process)
-        return process.alive
+    async def _after_the_end(self, reason: str) -> None:
+        """Find out whose fault it was, and wait before the next start. Raises `RunError` when it gives up."""
+        process, self.reason = self._process, reason
+        lived = time.monotonic() - process.born if process is not None else 0.0
+        asked = self._restart_asked.is_set()
+        self._failures = 0 if asked else 1 if lived > LONG_LIFE else self._failures + 1
+        self.restarts += 1
+        self._become(EngineState.RESTARTING)
+        suspects = [] if asked else self._suspects()
+        self._proving = None
+        for stream in self.streams:
+            stream.detach(reason)
+        for stream in suspects:
+            self._tell(stream.blame(reason, self._patience.tries))
+        if not suspects and self._failures >= self._patience.tries:
+            await self._rest(reason)
+        else:
+            delay = restart_delay(self._patience, self._failures)
+            if not any(stream.awaited for stream in self.streams):
+                self._tell(f"the engine ended ({reason}); starting it again in {delay:g} s")
+            if process is not None:
+                await process.close()
+            await self._pause(delay)
+        self._process = None
 
-    def _enter_service(self) -> None:
-        self.state = EngineState.READY
-        self._ready.set()
+    def _suspects(self) -> list[Stream]:
+        """Whose fault the end may be."""
+        if self._proving is not None:
+            return [self._proving]
+        return [stream for stream in self.streams if stream.owes]
 
-    def _on_result(self, process: EngineProcess, message: Message) -> None:
-        self._results.put_nowait((process, message))  # bounded by the result slots
+    async def _rest(self, reason: str) -> None:
+        """The engine is broken: leave it alone for a while or until `restart`."""
+        text = f"the engine ended {self._failures} times in a row without a result: {reason}"
+        if any(not stream.live for stream in self.streams):
+            raise RunError(text)
+        self._become(EngineState.BROKEN)
+        self.reason = text
+        self._tell(f"{text}; it is tried again in {self._patience.rest:g} s")
+        if self._process is not None:
+            await self._process.close()
+        await self._pause(self._patience.rest)
+        self._become(EngineState.RESTARTING)
 
-    def _on_drop(self, pts: int) -> None:
-        self.dropped += 1
-        self._pending.pop(pts, None)
-
-    def _lost(self, process: EngineProcess) -> None:
-        """`process` is known to be gone: until `keep_alive` has another one, nobody is ready."""
-        if process is self._process and not process.alive:
-            self._ready.clear()
-
-    async def _wait_for_room(self, process: EngineProcess) -> None:
-        process.room.clear()
-        if process.alive:
-            await process.room.wait()
-        self._lost(process)
+    async def _pause(self, seconds: float) -> None:
+        """Cut short by `restart`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._restart_asked.wait()
 
     async def _wait_for_end(self, process: EngineProcess) -> str:
+        every = min(0.5, self._patience.answer / 4)
         while True:
-            done, _ = await asyncio.wait([process.gone], timeout=min(0.5, self._patience.answer / 4))
+            done, _ = await asyncio.wait([process.gone], timeout=every)
             if done:
                 return process.gone.result()
-            waiting = self._results.qsize()
-            if hangs(self._patience, time.monotonic(), process.owing_since, process.last_taken, waiting):
+            waiting = sum(port.results_held for port in process.ports.values())
+            if hangs(self._patience, time.monotonic(), process.owing_since, process.last_heard, waiting):
                 process.kill(f"it said nothing for {self._patience.answer:g} s")
 
+    async def _ask_how_it_is(self, process: EngineProcess) -> None:
+        """The heartbeat: also an engine that has nothing to do must answer."""
+        while True:
+            self.engine = (await process.ask(Message(MessageType.REPORT))).body
+            await asyncio.sleep(self._patience.heartbeat)
 
-def _interrupted(field: str, gone: EngineGone) -> ParameterError:
-    return ParameterError(field, "change", f"the engine ended meanwhile ({gone}); it goes on with the settings before")
+    def _become(self, state: EngineState) -> None:
+        self.state = followed(self.state, state)
+
+    def _tell(self, line: str) -> None:
+        if line:
+            self._notify(line)
+
+
+def next_to_attach(streams: Iterable[Stream]) -> Stream | None:
+    """The least suspected stream that waits to be taken up; of those the oldest."""
+    waiting = [stream for stream in streams if not stream.attached and not stream.broken]
+    return min(waiting, key=lambda stream: (stream.failures, stream.number), default=None)

@@ -12,8 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from daemon.engine_state import Patience
 from daemon.run import Options, Progress, Report, run_async
-from daemon.supervisor import Patience
 from engines.api import Parameters
 from tests.daemon import standin
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.engine_process import ending
+from daemon.engine_state import Patience, hangs, restart_delay
 from daemon.frames import cover, model_size
 from daemon.measure import Rate, Samples, peak_memory_mb
 from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
-from daemon.supervisor import Patience, hangs, restart_delay
 from engines.api import ParameterError, Parameters
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from daemon.core import Core
 from daemon.errors import RunError
-from daemon.supervisor import Supervisor
 from engines.api import ParameterError, Parameters
 from tests.daemon import standin
 from tests.daemon.conftest import ROOT, Running, read_clip, start_run, with_seed, write_clip
@@ -113,12 +113,11 @@ async def test_a_process_that_is_no_engine_is_refused_with_its_reason(says: str,
         "if not says: raise ImportError('no such library')\n"
         "time.sleep(60)\n"
     )
-    supervisor = Supervisor([sys.executable, "-c", code], notify=print)
-    await supervisor.prepare()
+    core = Core([sys.executable, "-c", code], notify=print)
     with pytest.raises(RunError, match=words):
-        await supervisor.start(Parameters(), live=True)
+        await core.sessions.open("live", Parameters()).opened()
     start = time.monotonic()
-    await supervisor.close()
+    await core.close()
     assert time.monotonic() - start < 5
 
 

@@ -12,9 +12,9 @@ import pytest
 
 import engines.embedded
 from daemon import cli
+from daemon.engine_state import Patience
 from daemon.frames import cover
 from daemon.sources.pattern import draw
-from daemon.supervisor import Patience
 from engines.api import Parameters
 from tests.daemon.conftest import Running, read_clip, start_run
 

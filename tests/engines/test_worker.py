@@ -38,17 +38,17 @@ class Peer:
         self.input, self.output = (SlotPool(fd, COUNT, BYTES) for fd in fds)
         values = (parameters or Parameters(width=64, height=64)).to_dict()
         body = {"slots": COUNT, "slot_bytes": BYTES, "live": live, "parameters": values}
-        socket.send_fds(self.socket, [encode(Message(MessageType.WELCOME, body=body))], fds)
+        socket.send_fds(self.socket, [encode(Message(MessageType.OPEN, body=body, stream=1))], fds)
         for fd in fds:
             os.close(fd)
         assert self.next().type is MessageType.REPLY
 
     def send(self, kind: MessageType, **fields: object) -> None:
-        self.socket.sendall(encode(Message(kind, **fields)))
+        self.socket.sendall(encode(Message(kind, stream=1, **fields)))
 
     def frame(self, slot: int, brightness: int, pts: int) -> None:
         image = np.full((64, 64, 3), brightness, np.uint8)
-        self.socket.sendall(encode(self.input.write(slot, image, Message(MessageType.FRAME, pts=pts))))
+        self.socket.sendall(encode(self.input.write(slot, image, Message(MessageType.FRAME, pts=pts, stream=1))))
 
     def next(self) -> Message:
         while not self._waiting:
@@ -146,8 +146,10 @@ def test_a_bad_change_is_answered_with_its_field_and_the_stream_goes_on(connect,
     "data",
     [
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8900\r\nUser-Agent: curious\r\nAccept: */*\r\n\r\n",
-        encode(Message(MessageType.FRAME, slot=7, width=9, height=9, stride=27, pixel_format=1, payload_size=243)),
-        encode(Message(MessageType.RESULT_RELEASE, slot=1)),
+        encode(Message(MessageType.FRAME, 7, width=9, height=9, stride=27, pixel_format=1, payload_size=243, stream=1)),
+        encode(Message(MessageType.FRAME, stream=2)),
+        encode(Message(MessageType.RESULT_RELEASE, slot=1, stream=1)),
+        encode(Message(MessageType.OPEN, stream=2)),
         encode(Message(MessageType.HELLO)),
     ],
 )

@@ -1,0 +1,52 @@
+"""The sessions of a daemon, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from daemon.session import Session
+from daemon.supervisor import Supervisor
+from engines.api import ParameterError, Parameters
+
+NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
+DEFAULT = "live"
+
+
+class Sessions:
+    """All share the engine process of `supervisor`; nothing else is shared between them."""
+
+    def __init__(self, supervisor: Supervisor, *, notify: Callable[[str], None] = lambda line: None) -> None:
+        self._supervisor, self._notify = supervisor, notify
+        self._sessions: dict[str, Session] = {}
+
+    def open(self, name: str, parameters: Parameters, *, live: bool = True) -> Session:
+        """A further session; frames may be offered at once, the engine takes them as soon as it can.
+
+        Raises `ParameterError`: the name is taken or no name.
+        """
+        if not NAME.fullmatch(name):
+            raise ParameterError("session", name, "give at most 32 letters, digits and -")
+        if name in self._sessions:
+            raise ParameterError("session", name, "there is a session of this name; choose another or close it")
+        stream = self._supervisor.open(name, parameters, live=live)
+        session = self._sessions[name] = Session(name, parameters, stream, notify=self._notify)
+        return session
+
+    def get(self, name: str) -> Session | None:
+        return self._sessions.get(name)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def close(self, name: str) -> None:
+        """Its source and sinks stay the callers'. Nothing happens when there is none of this name."""
+        if (session := self._sessions.pop(name, None)) is not None:
+            await session.close()
+
+    async def close_all(self) -> None:
+        for name in list(self._sessions):
+            await self.close(name)
