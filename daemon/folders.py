@@ -28,6 +28,14 @@ def recordings_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return _home(environ) / "Videos" / "Driftcam"
 
 
+def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """For sockets; None where the system gives the user no such folder."""
+    if given := environ.get("RUNTIME_DIRECTORY"):
+        return Path(given.split(":")[0])
+    base = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    return base / NAME if base.is_absolute() else None
+
+
 def _folder(environ: Mapping[str, str], service: str, user: str, under_home: str) -> Path:
     if given := environ.get(service):  # systemd's own is already named after the service; it may list several
         return Path(given.split(":")[0])

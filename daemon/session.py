@@ -15,7 +15,9 @@ from daemon.frames import Picture, Result, cover
 from daemon.measure import Rate, Samples
 from daemon.sinks import Sink
 from daemon.stream import Stream
-from engines.api import Parameters
+from engines.api import ParameterError, Parameters
+
+FAR = 60 * 10**9  # ns between a frame's capture and its arrival that cannot be
 
 
 class Session:
@@ -26,6 +28,8 @@ class Session:
     Attributes:
         name: letters, digits and `-`.
         control: the parameters and who wants to know of their changes.
+        source: who gives it frames, or empty.
+        closed: nothing comes any more.
         failure: of the first sink that failed.
     """
 
@@ -40,6 +44,8 @@ class Session:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
         stream.on_going_back = self.control.took_effect
+        self.source = ""
+        self.closed = False
         self._sinks: list[Sink] = []
         self._listeners: set[Callable[[], None]] = set()
         self._newest: tuple[np.ndarray, int] | None = None
@@ -70,6 +76,12 @@ class Session:
     async def opened(self) -> None:
         """Wait for the engine. Raises `ParameterError`, or `RunError` when none comes up."""
         await self._stream.opened()
+
+    def claim(self, source: str) -> None:
+        """`source` gives this session frames from now on. Raises `ParameterError` while another does."""
+        if self.source:
+            raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
+        self.source = source
 
     def offer(self, image: np.ndarray, captured_ns: int) -> bool:
         """A live frame, RGB (H, W, 3) uint8 of any size, captured at CLOCK_MONOTONIC ns.
@@ -124,6 +136,7 @@ class Session:
         now = time.monotonic()
         return {
             "session": self.name,
+            "source": self.source,
             "live": self.live,
             "fps": round(self.rate.value(now), 1),
             "fps_in": round(self.rate_in.value(now), 1),
@@ -142,6 +155,7 @@ class Session:
 
     async def close(self) -> None:
         """End the stream; the sinks stay the caller's."""
+        self.closed = True
         for task in (self._scaling, self._delivering):
             if task is not None:
                 task.cancel()
@@ -158,8 +172,10 @@ class Session:
     # -------------------------------------------------------------------------------------------
 
     def _offer(self, image: np.ndarray, captured: int) -> bool:
-        # The engine wants increasing times, also from a client that repeats one.
-        self._last_pts = pts = max(captured, self._last_pts + 1)
+        # The engine and files want increasing times that are near, also from a client that makes up its own.
+        now = time.monotonic_ns()
+        near = captured if abs(now - captured) < FAR else now
+        self._last_pts = pts = max(near, self._last_pts + 1)
         return self._stream.offer(Picture(image, pts, captured))
 
     async def _scale(self) -> None:

@@ -13,6 +13,13 @@ NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
 DEFAULT = "live"
 
 
+def checked_name(name: object) -> str:
+    """Raises `ParameterError`."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ParameterError("session", name, "give at most 32 letters, digits and -")
+    return name
+
+
 class Sessions:
     """All share the engine process of `supervisor`; nothing else is shared between them."""
 
@@ -25,9 +32,7 @@ class Sessions:
 
         Raises `ParameterError`: the name is taken or no name.
         """
-        if not NAME.fullmatch(name):
-            raise ParameterError("session", name, "give at most 32 letters, digits and -")
-        if name in self._sessions:
+        if checked_name(name) in self._sessions:
             raise ParameterError("session", name, "there is a session of this name; choose another or close it")
         stream = self._supervisor.open(name, parameters, live=live)
         session = self._sessions[name] = Session(name, parameters, stream, notify=self._notify)

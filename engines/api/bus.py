@@ -175,24 +175,20 @@ class SlotPool:
 
     def write(self, slot: int, image: np.ndarray, message: Message) -> Message:
         """Copy an RGB picture (H, W, 3) into `slot`; returns `message` with the fields that describe it."""
-        height, width, channels = image.shape
-        described = dataclasses.replace(
-            message,
-            slot=slot,
-            width=width,
-            height=height,
-            stride=width * channels,
-            pixel_format=PixelFormat.RGB24,
-            payload_size=height * width * channels,
-        )
-        np.copyto(self._view(described), image)
+        height, width, _ = image.shape
+        described = describe(message, slot, width, height, PixelFormat.RGB24)
+        np.copyto(self.view(described), image)
         return described
 
     def read(self, message: Message) -> np.ndarray:
         """A copy of the picture that `message` describes. Raises `BusError` when it does not fit its slot."""
-        return self._view(message).copy()
+        return self.view(message).copy()
 
-    def _view(self, message: Message) -> np.ndarray:
+    def view(self, message: Message) -> np.ndarray:
+        """The picture that `message` describes where it lies, (H, W, 3 or 4) u8; let go of it before `close`.
+
+        Raises `BusError` when it does not fit its slot.
+        """
         if message.slot >= self.count:
             raise BusError(f"slot {message.slot} of {self.count}")
         try:
@@ -214,6 +210,20 @@ class SlotPool:
         """Unmap."""
         del self._bytes
         self._map.close()
+
+
+def describe(message: Message, slot: int, width: int, height: int, pixel_format: PixelFormat) -> Message:
+    """`message` for a picture without gaps between its rows in `slot`."""
+    stride = width * BYTES_PER_PIXEL[pixel_format]
+    return dataclasses.replace(
+        message,
+        slot=slot,
+        width=width,
+        height=height,
+        stride=stride,
+        pixel_format=pixel_format,
+        payload_size=height * stride,
+    )
 
 
 def create_memory(count: int, slot_bytes: int) -> int:
