@@ -31,6 +31,10 @@ def _open(name: str) -> Backend:
         from engines.backends.openvino_backend import OpenVinoBackend
 
         return OpenVinoBackend()
+    if name == "tensorrt":
+        from engines.backends.tensorrt_backend import TensorRtBackend
+
+        return TensorRtBackend()
     from engines.backends.torch_backend import TorchBackend
 
     return TorchBackend("cuda" if name == "torch-cuda" else "cpu")

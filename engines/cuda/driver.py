@@ -46,7 +46,9 @@ class Pinned(Memory, Protocol):
 
 
 class Driver(Protocol):
-    """One card. Nothing here waits but `finish`, and nothing waits for the whole card."""
+    """One card, of generation `target` (`sm89`). Nothing waits but `finish`, and nothing waits for the whole card."""
+
+    target: str
 
     def use(self) -> None:
         """Make this card that of the calling thread."""

@@ -14,7 +14,6 @@ from engines.network import NetworkSpec, Ranges
 from engines.tensorrt.library import Library, load
 
 TARGETS = {"sm75": "SM75", "sm80": "SM80", "sm86": "SM86", "sm89": "SM89", "sm120": "SM120", "current": "CURRENT"}
-HALF_ONLY = ("sm75",)  # Turing multiplies matrices in half precision alone here
 
 Progress = Callable[[str, float], None]
 """progress(phase, share of it that is done, 0 to 1)."""
@@ -59,6 +58,13 @@ def parse_target(text: str) -> str:
     return name
 
 
+def precisions_of(target: str) -> tuple[str, ...]:
+    """Those that TensorRT builds for a generation, the fastest that needs no care first."""
+    if target == "sm75":
+        return ("fp16",)  # Turing multiplies matrices in half precision alone here
+    return ("fp16", "bf16", "fp32")
+
+
 def build(job: BuildJob, progress: Progress | None = None) -> bytes:
     """The engine, built in a process of its own.
 
@@ -69,8 +75,9 @@ def build(job: BuildJob, progress: Progress | None = None) -> bytes:
         ParameterError: an operator or a precision that the target does not have, or a build that failed; the message
             has TensorRT's own words.
     """
-    if job.target in HALF_ONLY and job.precision != "fp16":
-        raise ParameterError("precision", job.precision, f"{job.target} needs fp16")
+    if job.target != "current" and job.precision not in precisions_of(job.target):
+        advice = f"{job.target} has here: {', '.join(precisions_of(job.target))}"
+        raise ParameterError("precision", job.precision, advice)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(job, theirs), daemon=True)

@@ -98,8 +98,8 @@ def test_a_failed_build_leaves_the_next_one_alone(decoder: BuildJob) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"target": "sm75", "precision": "fp32"}, "sm75 needs fp16"),
-        ({"target": "sm75", "precision": "bf16"}, "sm75 needs fp16"),
+        ({"target": "sm75", "precision": "fp32"}, "sm75 has here: fp16"),
+        ({"target": "sm75", "precision": "bf16"}, "sm75 has here: fp16"),
         ({"onnx": Path("nothing.onnx")}, "cannot read its graph"),
     ],
 )

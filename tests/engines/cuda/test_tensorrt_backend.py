@@ -1,0 +1,148 @@
+"""The TensorRT backend from frame to frame on a simulated card: the real kernels' source, streams in random order."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import engines.backends
+from engines import Engine, Parameters
+from engines.api.errors import ParameterError
+from engines.backends.tensorrt_backend import TensorRtBackend
+from engines.backends.torch_backend import TorchBackend
+from engines.embedded.model import embedded_specs
+from engines.network import NetworkSpec, picture
+from engines.tensorrt.memory import RESERVE, resident_weights
+from tests.engines.cuda.simulated import SimulatedDriver
+from tests.engines.cuda.simulated_tensorrt import Diagnostics, SimulatedTensorRt
+
+SIZES = {"batch": 1, "rows": 4, "columns": 5}
+
+
+@pytest.fixture
+def simulated(shim, tmp_path, monkeypatch) -> tuple[TensorRtBackend, SimulatedTensorRt]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    driver = SimulatedDriver(shim, seed=1)
+    trt = SimulatedTensorRt(driver)
+    return TensorRtBackend(driver, trt.library, trt.build), trt
+
+
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["encoder", "velocity", "decoder"])
+def test_networks_give_what_torch_gives(simulated, index: int) -> None:
+    """Frames pass through our kernels, tensors through half precision; three calls see both slots and the graph."""
+    backend, _ = simulated
+    spec = embedded_specs()[index]
+    ours, reference = (b.compile(spec, spec.shapes(**SIZES)) for b in (backend, TorchBackend()))
+    for seed in range(6):
+        inputs = spec.examples(torch.float32, seed, **SIZES)
+        if spec.frame == "in":
+            inputs = ((inputs[0] * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(),)
+        result, expected = ours(*inputs), reference(*inputs)
+        assert result.shape == expected.shape and result.dtype == expected.dtype
+        tolerance = 1 if spec.frame == "out" else 2e-2 * expected.abs().max()
+        assert (result.float() - expected.float()).abs().max() <= tolerance
+    assert backend._driver.replays == 4
+    assert ours.cost.memory > ours.cost.parameters * 2 and ours.cost.precision == "fp16"
+
+
+def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
+    """The engine's stream from camera frame to stylised frame, at two sizes, with the same engines."""
+    backend, trt = simulated
+    monkeypatch.setattr(engines.backends, "_open", lambda name: backend if name == "tensorrt" else TorchBackend())
+    engines.backends.open_backend.cache_clear()
+    parameters = Parameters(width=256, height=256, noise="fixed", similarity_threshold=0)
+    frame = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(40, 0).repeat(40, 1)
+    monkeypatch.setattr("engines.backends.gather", lambda: engines.backends.choice.Facts(None, "", ""))
+    ours, reference = (Engine(parameters, backend=name) for name in ("tensorrt", "torch"))
+    assert np.abs(ours.step(frame).astype(int) - reference.step(frame)).mean() < 1
+    assert trt.built == ["encoder", "decoder", "velocity"]
+    ours.update(parameters.replace(width=320, height=200))  # which is no multiple of 64 and less than the least
+    for _ in range(200):
+        result = ours.step(frame)
+        if result.shape == (200, 320, 3):
+            break
+    assert result.shape == (200, 320, 3) and trt.built == ["encoder", "decoder", "velocity"]
+    engines.backends.open_backend.cache_clear()
+
+
+def test_refitted_weights_count_from_the_next_call(simulated) -> None:
+    backend, _ = simulated
+    module = torch.nn.Conv2d(3, 3, 1).eval()
+    spec = NetworkSpec("filter", copy.deepcopy(module), {"x": picture(3)}, "y")
+    network = backend.compile(spec, spec.shapes(**SIZES))
+    (x,) = spec.examples(torch.float32, **SIZES)
+    before = [network(x).clone() for _ in range(3)][-1]
+    with torch.no_grad():
+        module.weight += 0.5
+    network.refit({"weight": module.weight})
+    after = [network(x).clone() for _ in range(3)]
+    with torch.inference_mode():
+        expected = module(x)
+    assert all((result - expected).abs().max() < 5e-3 for result in after) and (before - expected).abs().max() > 0.1
+    with pytest.raises(ParameterError, match="'other' is not in its graph"):
+        network.refit({"other": module.weight})
+    with pytest.raises(ParameterError, match="shape"):
+        network.refit({"bias": module.weight})
+
+
+def test_an_engine_that_was_not_built_for_it_says_so(shim, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    driver = SimulatedDriver(shim)
+    trt = SimulatedTensorRt(driver, refittable=False)
+    spec = embedded_specs()[0]
+    network = TensorRtBackend(driver, trt.library, trt.build).compile(spec, spec.shapes(**SIZES))
+    with pytest.raises(ParameterError, match="--refit"):
+        network.refit({"body.1.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("diagnostics", "message"),
+    [
+        (Diagnostics.VERSION_MISMATCH, "another version of TensorRT"),
+        (Diagnostics.UNSUPPORTED_CC, "another generation"),
+        (Diagnostics.OLD_CUDA_DRIVER, "update it to 580"),
+        (Diagnostics.INSUFFICIENT_GPU_MEMORY, "smaller size or model"),
+        (Diagnostics.MALFORMED_ENGINE | Diagnostics.CUDA_ERROR, "damaged"),
+    ],
+)
+def test_an_engine_that_does_not_run_here_says_why(simulated, diagnostics: Diagnostics, message: str) -> None:
+    backend, trt = simulated
+    trt.diagnostics = int(diagnostics)
+    spec = embedded_specs()[0]
+    with pytest.raises(ParameterError, match=message):
+        backend.compile(spec, spec.shapes(**SIZES))
+
+
+@pytest.mark.parametrize("rows", [3, 17])
+def test_a_size_out_of_range_names_the_range(simulated, rows: int) -> None:
+    backend, _ = simulated
+    spec = embedded_specs()[0]
+    with pytest.raises(ParameterError, match="1×3×256×256 to 16×3×1024×1024"):
+        backend.compile(spec, spec.shapes(batch=1, rows=rows, columns=4))
+
+
+def test_weights_stay_on_the_card_as_far_as_there_is_room() -> None:
+    ask = {"weights": 1000 << 20, "scratch": 400 << 20, "largest": 4, "wanted": 1, "network": "unet"}
+    assert resident_weights(free=8 << 30, **ask) == 1000 << 20
+    half = resident_weights(free=RESERVE + (600 << 20), **ask)
+    assert half == 500 << 20, "a quarter of the scratch is taken first"
+
+
+def test_too_little_memory_says_how_much_is_missing_and_what_fits() -> None:
+    ask = {"weights": 1000, "scratch": 400_000_000, "largest": 4, "wanted": 4, "network": "unet"}
+    with pytest.raises(ParameterError, match=r"unet: 300 MB are missing .* at most 50% of this on each side"):
+        resident_weights(free=RESERVE + 100_000_000, **ask)
+    with pytest.raises(ParameterError, match="close other programs"):
+        resident_weights(free=1000, **ask)
+
+
+def test_a_small_card_is_refused_before_the_first_context(simulated) -> None:
+    backend, trt = simulated
+    trt.driver._memory = RESERVE // 2
+    spec = dataclasses.replace(embedded_specs()[1], key="small")
+    with pytest.raises(ParameterError, match="MB are missing"):
+        backend.compile(spec, spec.shapes(**SIZES))
