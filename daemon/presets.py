@@ -41,6 +41,10 @@ class Presets:
                 problems.append(str(error))
         return problems
 
+    def exists(self, name: str) -> bool:
+        """Damaged or not. Raises `ParameterError` for what is no name."""
+        return self._path(name).exists()
+
     def load(self, name: str) -> dict[str, Any]:
         """The parameters of a preset, to be given to `Control.change`. Raises `ParameterError`."""
         path = self._path(name)

@@ -1,25 +1,42 @@
-"""The `page` sink: the newest result for whoever looks."""
+"""The `page` sink of `driftcam run`: keeps the run going for whoever looks at the page."""
 
 from __future__ import annotations
 
+from daemon.core import Core
+from daemon.folders import recordings_folder, state_folder
 from daemon.frames import Result
-from daemon.page.preview import Preview
-from daemon.page.server import PageServer
+from daemon.http.context import Context
+from daemon.http.server import HttpServer
+from daemon.logs import Recent
+from daemon.presets import Presets
+from daemon.recordings import Recordings
+from daemon.sessions import DEFAULT
 
 
 class PageSink:
-    """Shows results on a page that it owns: closing the sink ends the server."""
+    """The server takes what it shows by itself; closing the sink ends it, and the recordings it has started."""
 
-    def __init__(self, preview: Preview, server: PageServer) -> None:
-        self.name = "page"
-        self._preview, self._server = preview, server
+    name = "page"
+
+    def __init__(self, server: HttpServer, recordings: Recordings) -> None:
+        self._server, self._recordings = server, recordings
 
     async def room(self) -> None:
         return
 
     def offer(self, result: Result) -> bool:
-        self._preview.show(result)
         return True
 
     async def close(self) -> None:
-        await self._server.close()
+        try:
+            await self._recordings.close()
+        finally:
+            await self._server.close()
+
+
+async def open_page(core: Core, source: str, listen: tuple[str, int]) -> tuple[PageSink, str]:
+    """The sink and the page's address. Raises `ParameterError` where the port cannot be had."""
+    recordings = Recordings(recordings_folder(), "driftcam")
+    context = Context(core, Presets(state_folder() / "presets"), recordings, Recent(), {DEFAULT: source})
+    server = HttpServer(context)
+    return PageSink(server, recordings), await server.start(*listen)

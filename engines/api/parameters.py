@@ -17,7 +17,7 @@ NOISE_MODES = ("warped", "fixed", "independent")
 STYLE_VECTOR_LENGTH = 100
 SIZE_RANGE = (64, 1024)
 
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     "strength": (0.0, 1.0),
     "freedom": (0.0, 1.0),
     "steps": (1, 8),
@@ -30,7 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "similarity_threshold": (0.0, 1.0),
     "max_skip": (0, 10_000),
 }
-_INTEGERS = frozenset({"steps", "seed", "max_skip", "width", "height"})
+INTEGERS = frozenset({"steps", "seed", "max_skip", "width", "height"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Parameters:
         set_ = object.__setattr__
         set_(self, "styles", _checked_styles(self.styles))
         set_(self, "style_vector", _checked_vector(self.style_vector))
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             set_(self, name, _checked_number(name, getattr(self, name), low, high))
         for name in ("width", "height"):
             set_(self, name, _checked_side(name, getattr(self, name)))
@@ -111,7 +111,7 @@ def _nearest(name: str, choices: Sequence[str]) -> str:
 
 
 def _checked_number(name: str, value: Any, low: float, high: float) -> float | int:
-    integer = name in _INTEGERS
+    integer = name in INTEGERS
     kind = "a whole number" if integer else "a number"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise ParameterError(name, value, f"give {kind} from {low:g} to {high:g}")

@@ -1,0 +1,97 @@
+"""What the resources of the API work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from daemon.core import Core
+from daemon.http.limits import Room
+from daemon.http.operation import Refused
+from daemon.http.preview import Preview
+from daemon.logs import Recent
+from daemon.presets import Presets
+from daemon.recordings import Recordings
+from daemon.session import Session
+from daemon.sessions import DEFAULT
+from engines.api import ParameterError, Parameters
+
+VIEWERS = 16
+
+
+@dataclass
+class Context:
+    """Everything that a running daemon lets the API see and do.
+
+    Attributes:
+        core: engine and sessions.
+        sources: by session, where its frames come from.
+        unready: why the daemon is not ready for work, or an empty text.
+        expose: more metrics in Prometheus' text format.
+        viewers: places for open streams and sockets.
+    """
+
+    core: Core
+    presets: Presets
+    recordings: Recordings
+    recent: Recent
+    sources: dict[str, str] = field(default_factory=dict)
+    unready: Callable[[], str] = lambda: ""
+    expose: Callable[[], bytes] = lambda: b""
+    viewers: Room = field(default_factory=lambda: Room(VIEWERS))
+
+    def __post_init__(self) -> None:
+        self._previews: dict[str, tuple[Session, Preview]] = {}
+
+    def session(self, request: web.Request) -> Session:
+        """The one that `?session=` names, or the live one. Raises `Refused`."""
+        name = request.query.get("session", DEFAULT)
+        session = self.core.sessions.get(name)
+        if session is None:
+            names = ", ".join(each.name for each in self.core.sessions) or "there is none"
+            raise Refused(404, f"session: there is no {name!r}; choose from: {names}", "session")
+        return session
+
+    def preview(self, session: Session) -> Preview:
+        """Its pictures; a session has a preview as soon as somebody asks."""
+        known, preview = self._previews.get(session.name, (None, None))
+        if known is not session or preview is None:
+            preview = Preview()
+            self._previews[session.name] = session, preview
+            session.add_sink(preview)
+            session.ended.add_done_callback(lambda _: self._forget(session, preview))
+        return preview
+
+    def _forget(self, session: Session, preview: Preview) -> None:
+        """The session has ended."""
+        preview.end()
+        if self._previews.get(session.name) == (session, preview):
+            del self._previews[session.name]
+
+    def state(self, session: Session) -> dict[str, Any]:
+        """What the page shows of a session."""
+        return {
+            "version": session.control.version,
+            "parameters": parameters_json(session.control.parameters),
+            **session.statistics(),
+            "source": self.sources.get(session.name, ""),
+            "backend": self.core.supervisor.backend,
+            "notices": list(self.core.notices),
+            "recording": self.recordings.status(session),
+        }
+
+
+def parameters_json(parameters: Parameters) -> dict[str, Any]:
+    """For people: without the 100 numbers of a style picture."""
+    values = parameters.to_dict()
+    values["style_picture"] = values.pop("style_vector") is not None
+    return values
+
+
+def no_vector(changes: object) -> None:
+    """Raises `ParameterError` for the numbers of a style, which are the engine's business."""
+    if isinstance(changes, dict) and changes.get("style_vector") is not None:
+        raise ParameterError("style_vector", "…", "send a picture to /api/style-picture")

@@ -1,0 +1,34 @@
+"""The page's files."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from daemon.http.context import Context
+from daemon.http.operation import Operation, Refused
+from engines.api.styles import STYLES
+from webrtc.page import FOLDER
+
+STYLE_PICTURES = FOLDER / "styles"
+FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+
+
+def has_picture(style: str) -> bool:
+    """Whether there is a picture to show for a style."""
+    return any(style == known for known, _ in STYLES) and (STYLE_PICTURES / f"{style}.jpg").is_file()
+
+
+def operations(context: Context) -> list[Operation]:
+    async def file(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(FOLDER / FILES[request.path])
+
+    async def style_picture(request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if not has_picture(name):
+            raise Refused(404, "there is no such picture")
+        return web.FileResponse(STYLE_PICTURES / f"{name}.jpg")
+
+    return [
+        *(Operation("GET", path, file, "a file of the page", public=True, page=True) for path in FILES),
+        Operation("GET", "/styles/{name}.jpg", style_picture, "a style to look at", public=True, page=True),
+    ]

@@ -1,0 +1,51 @@
+"""Changing the parameters; styles, also from a picture."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from daemon.http.context import Context, no_vector
+from daemon.http.operation import SESSION, Content, Operation, read_json
+from daemon.http.page import has_picture
+from daemon.http.schemas import many, ref
+from daemon.pictures import decode_picture
+from engines.api.styles import STYLES
+
+
+def operations(context: Context) -> list[Operation]:
+    async def change(request: web.Request) -> web.StreamResponse:
+        session = context.session(request)
+        changes = await read_json(request)
+        no_vector(changes)
+        await session.control.change(changes)
+        return web.json_response(context.state(session))
+
+    async def use_picture(request: web.Request) -> web.StreamResponse:
+        session = context.session(request)
+        image = await asyncio.to_thread(decode_picture, await request.read(), "picture")
+        await session.control.use_picture(image)
+        return web.json_response(context.state(session))
+
+    async def styles(request: web.Request) -> web.StreamResponse:
+        described = [{"name": name, "about": about, "picture": has_picture(name)} for name, about in STYLES]
+        return web.json_response(described)
+
+    state = Content("the state after the change", ref("State"))
+    bad = Content("a value that cannot be used; nothing was changed", ref("Error"))
+    picture = Content("a JPEG, PNG or WebP of at most 16 MB", {"type": "string", "format": "binary"}, "image/*")
+    answers, query = {200: state, 422: bad}, {"session": SESSION}
+    return [
+        Operation(
+            "PATCH",
+            "/api/parameters",
+            change,
+            "change some parameters, all at once or not at all",
+            answers,
+            Content("parameters and their new values", ref("Changes")),
+            query,
+        ),
+        Operation("PUT", "/api/style-picture", use_picture, "take a picture's style", answers, picture, query),
+        Operation("GET", "/api/styles", styles, "the named styles", {200: Content("all of them", many("Style"))}),
+    ]

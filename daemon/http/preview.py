@@ -1,0 +1,73 @@
+"""The newest result as JPEGs, encoded once however many look, and not at all when nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+
+import cv2
+import numpy as np
+
+from daemon.frames import Result
+
+QUALITY = 85
+
+
+class Side(StrEnum):
+    """Which picture."""
+
+    RESULT = "result"
+    SOURCE = "source"
+
+
+class Preview:
+    """A sink that holds one result; readers that are late skip to the newest."""
+
+    name = "preview"
+
+    def __init__(self) -> None:
+        self._result: Result | None = None
+        self._arrived = asyncio.Event()
+        self._ended = False
+        self._encoded: dict[Side, tuple[int, asyncio.Future[bytes]]] = {}
+
+    async def room(self) -> None:
+        return
+
+    def offer(self, result: Result) -> bool:
+        self._result = result
+        self._wake()
+        return True
+
+    async def close(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """No result will follow; readers are let go."""
+        self._ended = True
+        self._wake()
+
+    async def after(self, sequence: int) -> Result | None:
+        """The newest result, as soon as it is not number `sequence`; None when no other will come."""
+        while not self._ended and (self._result is None or self._result.sequence == sequence):
+            await self._arrived.wait()
+        return None if self._ended else self._result
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+    async def jpeg(self, result: Result, side: Side) -> bytes:
+        """`result` as JPEG, in a thread."""
+        sequence, encoding = self._encoded.get(side, (-1, None))
+        if encoding is None or sequence != result.sequence:
+            image = result.image if side is Side.RESULT else result.source.image
+            encoding = asyncio.get_running_loop().run_in_executor(None, encode_jpeg, image)
+            self._encoded[side] = result.sequence, encoding
+        return await asyncio.shield(encoding)
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """RGB to JPEG."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return data.tobytes()

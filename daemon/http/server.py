@@ -1,0 +1,166 @@
+"""The HTTP server: gathers the resources, guards every request, explains every refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from daemon.errors import RunError
+from daemon.http import engine, health, login, openapi, page, parameters, pictures, presets, recording, state
+from daemon.http.context import Context
+from daemon.http.guard import HEADERS, refusal
+from daemon.http.limits import Rates, Room
+from daemon.http.operation import Content, Handler, Operation, Refused, refused
+from daemon.http.token import COOKIE, Gate
+from daemon.pictures import MAX_BYTES
+from daemon.recordings import Conflict
+from engines.api import ParameterError
+
+RESOURCES = (page, state, parameters, presets, pictures, recording, engine, health)
+PATIENCE = 30.0  # seconds for a request with an end, its body included
+AT_ONCE = 64  # requests with an end
+log = logging.getLogger("driftcam.http")
+
+
+@dataclass(frozen=True)
+class Security:
+    """Who may do what.
+
+    Attributes:
+        token: is asked for; None asks for none, which is for this machine only.
+        local: only reached from this machine.
+        hosts: further names of this machine.
+        requests_per_second: of one client.
+        tls: for HTTPS.
+    """
+
+    token: str | None = None
+    local: bool = True
+    hosts: Collection[str] = ()
+    requests_per_second: float = 100
+    tls: ssl.SSLContext | None = None
+
+
+class HttpServer:
+    """Serves on one address from `start` to `close`.
+
+    `extend` gets the application and adds its own routes, which are guarded as all the others.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        security: Security | None = None,
+        extend: Sequence[Callable[[web.Application], None]] = (),
+    ) -> None:
+        self._security = security or Security()
+        self._gate = Gate(self._security.token) if self._security.token else None
+        self.rates = Rates(self._security.requests_per_second)
+        self._at_once = Room(AT_ONCE)
+        self._context = context
+        self._runner: web.AppRunner | None = None
+        self.operations = [operation for resource in RESOURCES for operation in resource.operations(context)]
+        self.operations += login.operations(self._gate, self._security.tls is not None)
+        self.operations.append(self._document())
+        self.app = web.Application(middlewares=[self._explained, self._guarded], client_max_size=MAX_BYTES)
+        self.app.on_response_prepare.append(_add_headers)
+        self._by_route = {(each.method, each.path): each for each in self.operations}
+        for each in self.operations:
+            self.app.router.add_route(each.method, each.path, each.handler)
+        for add in extend:
+            add(self.app)
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen; returns the page's address. Raises `ParameterError` where the port cannot be had."""
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0, max_field_size=8190)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, ssl_context=self._security.tls)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            reason = error.strerror or str(error)
+            raise ParameterError("listen", f"{host}:{port}", f"choose another address or port ({reason})") from None
+        bound = self._runner.addresses[0][1]
+        scheme = "https" if self._security.tls else "http"
+        return f"{scheme}://[{host}]:{bound}/" if ":" in host else f"{scheme}://{host}:{bound}/"
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _document(self) -> Operation:
+        async def document(request: web.Request) -> web.StreamResponse:
+            return web.json_response(openapi.document(self.operations))
+
+        answer = Content("OpenAPI 3.1", {"type": "object"})
+        return Operation("GET", "/api/openapi.json", document, "this document", {200: answer}, public=True)
+
+    @web.middleware
+    async def _explained(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whatever goes wrong, the client gets JSON with words for people."""
+        try:
+            return await handler(request)
+        except Refused as refusal:
+            return refusal.answer()
+        except ParameterError as error:
+            return refused(error).answer()
+        except Conflict as error:
+            return Refused(409, str(error)).answer()
+        except RunError as error:
+            return Refused(507, str(error)).answer()
+        except TimeoutError:
+            return Refused(408, "the request took too long to arrive or to be done").answer()
+        except web.HTTPException as error:
+            answer = Refused(error.status, error.reason).answer()
+            if allowed := error.headers.get("Allow"):
+                answer.headers["Allow"] = allowed
+            return answer
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return Refused(500, "the daemon made a mistake; its log says more").answer()
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Host and Origin are checked before anything else, then the rate, then the token."""
+        security, headers = self._security, request.headers
+        reason = refusal(headers.get("Host"), headers.get("Origin"), local=security.local, names=security.hosts)
+        if reason is not None:
+            raise Refused(403, reason)
+        if wait := self.rates.wait(request.remote or "", time.monotonic()):
+            raise Refused(429, f"too many requests; wait {wait:.1f} s", retry_after=wait)
+        operation = self._operation(request)
+        if not ((operation and operation.public) or self._knows(request)):
+            raise Refused(401, "token: send Authorization: Bearer with what is in the daemon's token file", "token")
+        if operation is not None and operation.streams:
+            return await handler(request)
+        with self._at_once.place() as free:
+            if not free:
+                raise Refused(503, "too many requests at once", retry_after=1)
+            async with asyncio.timeout(PATIENCE):
+                return await handler(request)
+
+    def _operation(self, request: web.Request) -> Operation | None:
+        resource = request.match_info.route.resource
+        method = "GET" if request.method == "HEAD" else request.method
+        return self._by_route.get((method, resource.canonical)) if resource is not None else None
+
+    def _knows(self, request: web.Request) -> bool:
+        if self._gate is None:
+            return True
+        if self._gate.knows_token(request.headers.get("Authorization")):
+            return True
+        return self._gate.knows_cookie(request.cookies.get(COOKIE))
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Before any answer is sent."""
+    response.headers.update(HEADERS)

@@ -1,0 +1,88 @@
+"""What the daemon says: to the journal or a terminal, and the newest lines to whoever asks over the API."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+LOGGER = "driftcam"
+RECENT = 1000
+LEVELS = ("debug", "info", "warning", "error")
+_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+
+
+class JournalFormat(logging.Formatter):
+    """Lines with the priority in front, as journald reads them (sd-daemon(3)); it adds the time itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES.get(record.levelno, 6)
+        # A line break would begin an entry without priority, or with one that somebody else chose.
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+class Recent(logging.Handler):
+    """The newest lines."""
+
+    def __init__(self, most: int = RECENT) -> None:
+        super().__init__()
+        self._records: deque[dict[str, Any]] = deque(maxlen=most)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        entry = {"time": record.created, "level": record.levelname.lower(), "text": record.getMessage()}
+        self._records.append(entry)
+
+    def lines(self, most: int, level: str = "debug") -> list[dict[str, Any]]:
+        """The newest `most` of at least `level`, oldest first."""
+        wanted = (*LEVELS[LEVELS.index(level) :], "critical")
+        return [entry for entry in list(self._records) if entry["level"] in wanted][-most:]
+
+
+class Redact(logging.Filter):
+    """Takes secrets out of lines, whoever put them in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secrets: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if any(secret in text for secret in self.secrets):
+            for secret in self.secrets:
+                text = text.replace(secret, "[secret]")
+            record.msg, record.args = text, ()
+        return True
+
+
+def to_journal(stream: TextIO) -> bool:
+    """Whether journald reads `stream` (it tells us device and inode)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def set_up(level: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> Recent:
+    """Log to `stream` (standard error) from now on; returns the newest lines."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    if to_journal(stream):
+        handler.setFormatter(JournalFormat("%(message)s"))
+    else:
+        plain = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        plain.converter = time.gmtime
+        handler.setFormatter(plain)
+    recent, redact = Recent(), Redact()
+    redact.secrets.update(secrets)
+    logger = logging.getLogger(LOGGER)
+    logger.handlers[:] = [handler, recent]
+    for each in logger.handlers:
+        each.addFilter(redact)
+    logger.propagate = False
+    logger.setLevel(level.upper())
+    return recent

@@ -1,1 +1,0 @@
-"""The page: live pictures and controls in the browser, served over HTTP."""

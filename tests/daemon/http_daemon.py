@@ -1,0 +1,89 @@
+"""A real core with the stand-in engine and its HTTP server, in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp.test_utils import TestClient, TestServer
+
+from daemon.core import Core
+from daemon.engine_process import worker_command
+from daemon.feed import feed
+from daemon.http.context import Context
+from daemon.http.limits import Room
+from daemon.http.server import HttpServer, Security
+from daemon.logs import Recent
+from daemon.presets import Presets
+from daemon.recordings import Recordings
+from daemon.session import Session
+from daemon.sessions import DEFAULT
+from daemon.sources.pattern import PatternSource
+from engines.api import Parameters
+from tests.daemon import standin
+from tests.daemon.conftest import IMPATIENT
+
+START = Parameters(width=128, height=64, steps=1)
+ALL_YOU_WANT = Security(requests_per_second=10_000)
+
+
+@dataclass
+class Daemon:
+    """What runs, and the lines that it has told people."""
+
+    core: Core
+    context: Context
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def session(self) -> Session:
+        session = self.core.sessions.get(DEFAULT)
+        assert session is not None
+        return session
+
+    @contextlib.asynccontextmanager
+    async def client(self, security: Security = ALL_YOU_WANT, viewers: int = 16) -> AsyncIterator[TestClient]:
+        """Of a server of its own."""
+        self.context.viewers = Room(viewers)
+        async with TestClient(TestServer(HttpServer(self.context, security).app)) as client:
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def frames(self) -> AsyncIterator[None]:
+        """The test pattern comes in; the first result is there."""
+        stop = threading.Event()
+        feeding = asyncio.create_task(feed(PatternSource(), self.session, stop))
+        try:
+            await until(lambda: self.session.delivered > 0)
+            yield
+        finally:
+            feeding.cancel()  # before its end, which would end the session too
+            await asyncio.gather(feeding, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def daemon_in(folder: Path) -> AsyncIterator[Daemon]:
+    """With one session that gets no frames yet."""
+    lines: list[str] = []
+    core = Core(worker_command(standin.NAME, None), notify=lines.append, patience=IMPATIENT)
+    recordings = Recordings(folder / "recordings", "test")
+    context = Context(core, Presets(folder / "presets"), recordings, Recent(), {DEFAULT: "test"})
+    try:
+        session = core.sessions.open(DEFAULT, START)
+        await session.opened()
+        yield Daemon(core, context, folder, lines)
+    finally:
+        await recordings.close()
+        await core.close()
+
+
+async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
+    """Wait for `condition`."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.02)
