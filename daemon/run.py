@@ -22,8 +22,9 @@ from daemon.measure import peak_memory_mb
 from daemon.session import Session
 from daemon.sessions import DEFAULT
 from daemon.sinks import Sink
+from daemon.sinks.opening import open_sink
 from daemon.sources import Source, open_source
-from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_source
+from daemon.specs import Spec, parse_listen, parse_sink, parse_source
 from engines.api import ParameterError, Parameters
 
 DEFAULT_LISTEN = "127.0.0.1:8900"
@@ -35,8 +36,8 @@ class Options:
     """What to run.
 
     Attributes:
-        source: `clip:PATH`, `webcam[:N]` or `test`.
-        sinks: any of `file:PATH`, `page`, `virtualcam[:DEVICE]`.
+        source: such as `clip:PATH`, `webcam`, `test`; all in `daemon.specs.SOURCES`.
+        sinks: any of `file:PATH`, `page`, `virtualcam[:DEVICE]`, as in `daemon.specs.SINKS`.
         parameters: at the start; the page changes them.
         size: (width, height) of the model's picture; None follows the shape of the source.
         style_image: a picture whose style is used.
@@ -175,6 +176,7 @@ class _Run:
         parameters = options.parameters.replace(width=width, height=height)
         self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
+        self._session.sound = self._source.sound
         for spec in sink_specs:
             self._sinks.append(await self._open_sink(spec, info.fps))
             self._session.add_sink(self._sinks[-1])
@@ -257,21 +259,26 @@ class _Run:
             raise failure
 
     async def _open_sink(self, spec: Spec, fps: float) -> Sink:
-        if spec.kind == "file":
-            from daemon.sinks.file import FileSink
-
-            return FileSink(spec.argument, fps, compare=self._options.compare)
-        if spec.kind == "virtualcam":
-            from daemon.sinks.virtualcam import VirtualCameraSink, find_device
-
-            device = find_device(device_number(spec.argument))
-            parameters = self._session.control.parameters
-            return VirtualCameraSink(device, parameters.width, parameters.height, fps)
+        if spec.kind != "page":
+            return open_sink(
+                spec,
+                fps,
+                compare=self._options.compare,
+                sound=self._source.sound,
+                why=self._why,
+                notify=self._notify_from_thread,
+            )
         from daemon.sinks.page import open_page
 
         sink, address = await open_page(self._core, self._options.source, parse_listen(self._options.listen))
         self._on_page(address)
         return sink
+
+    def _why(self) -> str:
+        """There is no picture. From any thread."""
+        if trouble := self._session.trouble:
+            return trouble
+        return self._core.notices[-1] if self._core.notices else "waiting for the first picture"
 
     def _progress(self, session: Session) -> None:
         total = self._options.frames or (None if self._live else self._source.info.frames)

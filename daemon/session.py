@@ -14,6 +14,7 @@ from daemon.errors import RunError
 from daemon.frames import Picture, Result, cover
 from daemon.measure import Rate, Samples
 from daemon.sinks import Sink
+from daemon.sound import Sound
 from daemon.stream import Stream
 from engines.api import ParameterError, Parameters
 
@@ -31,6 +32,7 @@ class Session:
         source: who gives it frames, or empty.
         closed: nothing comes any more.
         failure: of the first sink that failed.
+        sound: of the source, for sinks that carry sound; None where it has none.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Session:
         self._last_pts = -(2**63)
         self._delivering = asyncio.create_task(self._deliver())
         self.failure: RunError | None = None
+        self.sound: Sound | None = None
         self.delivered = 0
         self.dropped_by_sinks = 0
         self.first: float | None = None
@@ -68,6 +71,12 @@ class Session:
     def ended(self) -> asyncio.Future[None]:
         """Done when the last result of a finished stream is delivered, or no result can be delivered any more."""
         return self._delivering
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no engine at the moment, in words; empty while there is one. From any thread."""
+        state = self._stream.state
+        return "" if state == "ready" else f"the engine is {state}" + (f": {r}" if (r := self._stream.reason) else "")
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
@@ -141,6 +150,8 @@ class Session:
             "fps": round(self.rate.value(now), 1),
             "fps_in": round(self.rate_in.value(now), 1),
             "latency_ms": round(self.latency.recent(), 1),
+            # How much later than its sound a picture is: the delay to give a microphone that goes another way.
+            "audio_offset_ms": round(self.latency.recent()),
             "engine_ms": round(self.engine_ms.recent(), 1),
             "engine": self._stream.state,
             "reason": self._stream.reason,

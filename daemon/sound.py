@@ -32,6 +32,11 @@ class Sound:
         self._readers: set[SoundReader] = set()
         self._lock = threading.Lock()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anyone reads: otherwise it need not be decoded."""
+        return bool(self._readers)
+
     def write(self, chunk: Chunk) -> None:
         with self._lock:
             for reader in self._readers:

@@ -5,32 +5,49 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from engines.api import ParameterError
 
-SOURCES = {"clip": "clip:PATH", "webcam": "webcam[:N]", "test": "test"}
-SINKS = {"file": "file:PATH", "page": "page", "virtualcam": "virtualcam[:DEVICE]"}
+SOURCES = {
+    "clip": "clip:PATH",
+    "url": "url:ADDRESS",
+    "webcam": "webcam[:N][?size=WxH&fps=F&format=MJPG]",
+    "screen": "screen[:N][?area=WxH+X+Y&fps=F]",
+    "test": "test",
+}
+SINKS = {"file": "file:PATH", "page": "page", "virtualcam": "virtualcam[:DEVICE][?size=WxH&fps=F]"}
+OPTIONS = {"webcam": ("size", "fps", "format"), "screen": ("area", "fps"), "virtualcam": ("size", "fps")}
+URL_SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "srt", "tcp")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """`kind` or `kind:argument`."""
+    """`kind`, `kind:argument`, either with `?name=value&…` for devices."""
 
     kind: str
     argument: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.argument}" if self.argument else self.kind
+        text = f"{self.kind}:{self.argument}" if self.argument else self.kind
+        return text + (
+            "?" + "&".join(f"{name}={value}" for name, value in self.options.items()) if self.options else ""
+        )
 
 
 def parse_source(text: str) -> Spec:
-    """`clip:PATH`, `webcam[:N]` or `test`. Raises `ParameterError`."""
+    """`clip:PATH`, `url:ADDRESS`, `webcam[:N]`, `screen[:N]` or `test`. Raises `ParameterError`."""
     spec = _parse("source", text, SOURCES)
     if spec.kind == "clip" and not spec.argument:
         raise ParameterError("source", text, "write clip:PATH")
-    if spec.kind == "webcam" and not re.fullmatch(r"(?:/dev/video)?\d{0,4}", spec.argument):
+    if spec.kind == "url" and not re.fullmatch(rf"(?:{'|'.join(URL_SCHEMES)})://[^\s/]\S*", spec.argument):
+        raise ParameterError("source", text, f"write url: and an address with {', '.join(URL_SCHEMES)}")
+    if spec.kind == "webcam" and not re.fullmatch(_DEVICE, spec.argument):
         raise ParameterError("source", text, "write webcam or webcam:N, N being the number in /dev/videoN")
+    if spec.kind == "screen" and not re.fullmatch(r"\d{0,2}", spec.argument):
+        raise ParameterError("source", text, "write screen for everything, or screen:N for the Nth monitor")
     if spec.kind == "test" and spec.argument:
         raise ParameterError("source", text, "write test, without more")
     return spec
@@ -43,15 +60,44 @@ def parse_sink(text: str) -> Spec:
         raise ParameterError("sink", text, "write file:PATH with a name that ends in .mp4")
     if spec.kind == "page" and spec.argument:
         raise ParameterError("sink", text, "write page; the address is given with --listen HOST:PORT")
-    if spec.kind == "virtualcam" and not re.fullmatch(r"(?:/dev/video)?\d{0,4}", spec.argument):
+    if spec.kind == "virtualcam" and not re.fullmatch(_DEVICE, spec.argument):
         raise ParameterError("sink", text, "write virtualcam or virtualcam:/dev/videoN")
     return spec
+
+
+_DEVICE = r"(?:/dev/video)?\d{0,4}"
 
 
 def device_number(argument: str) -> int | None:
     """N of `N` or `/dev/videoN`, None where nothing was given."""
     digits = argument.removeprefix("/dev/video")
     return int(digits) if digits else None
+
+
+def size_option(spec: Spec) -> tuple[int, int] | None:
+    """`size=WxH` of a device, (width, height) in pixels."""
+    text = spec.options.get("size")
+    return parse_size(text) if text else None
+
+
+def fps_option(spec: Spec) -> float | None:
+    """`fps=F` of a device."""
+    text = spec.options.get("fps")
+    return float(text) if text else None
+
+
+def area_option(spec: Spec) -> tuple[int, int, int, int] | None:
+    """`area=WxH+X+Y` of a screen: (width, height, x, y) in pixels."""
+    match = re.fullmatch(_CHECKS["area"][0], spec.options.get("area", ""))
+    return (int(match[1]), int(match[2]), int(match[3]), int(match[4])) if match else None
+
+
+_CHECKS = {  # what an option looks like, and what to write
+    "size": (r"\d{2,5}x\d{2,5}", "size=WIDTHxHEIGHT in pixels, for example size=1280x720"),
+    "fps": (r"(?!0+(?:\.0+)?$)\d{1,3}(?:\.\d+)?", "fps=FRAMES_A_SECOND, for example fps=30"),
+    "format": (r"[A-Z0-9]{4}", "format= and four letters, for example format=MJPG"),
+    "area": (r"(\d{2,5})x(\d{2,5})\+(\d{1,5})\+(\d{1,5})", "area=WIDTHxHEIGHT+X+Y in pixels"),
+}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -94,8 +140,25 @@ def is_loopback(host: str) -> bool:
 
 
 def _parse(field: str, text: str, forms: dict[str, str]) -> Spec:
-    kind, _, argument = text.partition(":")
+    kind, argument, options = _split(text)
     if kind not in forms:
         close = difflib.get_close_matches(kind, forms, n=1)
         raise ParameterError(field, text, f"write {forms[close[0]] if close else ' or '.join(forms.values())}")
-    return Spec(kind, argument)
+    for name, value in options.items():
+        pattern, words = _CHECKS.get(name, ("", ""))
+        if name not in OPTIONS[kind]:
+            raise ParameterError(field, text, f"{kind} has no option {name!r}; write {forms[kind]}")
+        if not re.fullmatch(pattern, value):
+            raise ParameterError(field, text, f"write {words}")
+    return Spec(kind, argument, options)
+
+
+def _split(text: str) -> tuple[str, str, dict[str, str]]:
+    """Kind, argument and options; paths and addresses may hold question marks of their own."""
+    kind, _, argument = text.partition(":")
+    bare = kind.partition("?")[0]
+    if bare not in OPTIONS:
+        return kind, argument, {}
+    text, _, options = text.partition("?")
+    pairs = (pair.partition("=") for pair in options.split("&") if pair)
+    return bare, text.partition(":")[2], {name: value for name, _, value in pairs}

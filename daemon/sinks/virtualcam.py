@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.errors import RunError
+import cv2
+import numpy as np
+
 from daemon.frames import Result, cover
+from daemon.placeholder import placeholder
+from daemon.sinks.loopback import CameraLost, LoopbackCamera, open_camera
 from engines.api import ParameterError
 
+SIZE, FPS = (1280, 720), 30.0  # what programs that use cameras expect
+STALE_S = 3.0  # without a result for so long, the picture is no longer shown
+RETRY_S = 1.0
 LABEL = "Driftcam"
 DEVICES = Path("/sys/class/video4linux")
 HOW_TO = """there is no virtual camera; make one with
@@ -39,64 +47,110 @@ def find_device(number: int | None, devices: Path = DEVICES) -> str:
     raise ParameterError("sink", "virtualcam", HOW_TO)
 
 
-def open_camera(device: str, width: int, height: int, fps: float) -> Any:
-    """A `pyvirtualcam.Camera`. Raises `RuntimeError`."""
-    import pyvirtualcam
-
-    return pyvirtualcam.Camera(width, height, fps, device=device, print_fps=False)
-
-
 class VirtualCameraSink:
     """Sends the newest result at a steady rate from a thread of its own, the same again while none comes.
 
-    The format is fixed when it is opened: programs that hold the camera open do not notice a change and would
-    show garbage, so results of another size are fitted.
+    After `STALE_S` without a result, and before the first one, it sends a placeholder with the words of `why`: a
+    program that reads a camera which stops waits for it, and may give up. The format is fixed when it is opened:
+    programs that hold the camera open do not notice a change and would show garbage, so results are fitted. A device
+    that stops working, or that another program took over, is opened again until it works.
+
+    `why` and `notify` are called from the thread.
     """
 
     def __init__(
         self,
         device: str,
-        width: int,
-        height: int,
-        fps: float,
+        width: int = SIZE[0],
+        height: int = SIZE[1],
+        fps: float = FPS,
+        *,
+        why: Callable[[], str] = lambda: "",
+        notify: Callable[[str], None] = lambda line: None,
         opener: Callable[[str, int, int, float], Any] = open_camera,
     ) -> None:
         self.name = f"virtualcam:{device}"
-        self._size, self._period = (width, height), 1 / fps
+        self._fps, self._why, self._notify = fps, why, notify
+        self._device = LoopbackCamera(device, width, height, fps, opener)
         try:
-            self._camera = opener(device, width, height, fps)
-        except RuntimeError as error:
-            reason = str(error).replace("\n", "; ")
-            advice = f"it cannot be opened ({reason}); is it a v4l2loopback device that no other program writes to?"
+            self._device.open()
+        except CameraLost as lost:
+            advice = f"it cannot be opened ({lost}); is it a v4l2loopback device that no other program writes to?"
             raise ParameterError("sink", self.name, advice) from None
+        if self._device.size != (width, height):
+            had = "{}×{}".format(*self._device.size)
+            notify(f"{self.name}: a program has it open at {had}, so it stays at that size until no program has")
+        self._picture = PictureToSend(*self._device.size)
         self._newest: Result | None = None
-        self._failure: str | None = None
+        self._came = -math.inf
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="driftcam-virtualcam", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="driftcam-virtualcam", daemon=True)
         self._thread.start()
 
     async def room(self) -> None:
         return
 
     def offer(self, result: Result) -> bool:
-        if self._failure is not None:
-            raise RunError(f"{self.name}: it takes no more pictures ({self._failure})")
-        self._newest = result
+        self._newest, self._came = result, time.monotonic()
         return True
 
     async def close(self) -> None:
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 2)
-        self._camera.close()
+        await asyncio.to_thread(self._device.close)
 
-    def _send(self) -> None:
+    def _run(self) -> None:
+        period = 1 / self._fps
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
-            due = max(due + self._period, time.monotonic())
-            if self._newest is None:
-                continue
+            due = next_due(due, time.monotonic(), period)
             try:
-                self._camera.send(cover(self._newest.image, *self._size))
-            except (RuntimeError, OSError) as error:
-                self._failure = str(error)
-                return
+                self._device.send(self._current())
+            except CameraLost as lost:
+                self._notify(f"{self.name}: it takes no pictures ({lost}); trying to open it again")
+                self._open_again()
+
+    def _current(self) -> np.ndarray:
+        newest = self._newest
+        if newest is None or time.monotonic() - self._came > STALE_S:
+            return self._picture.placeholder(self._why())
+        return self._picture.result(newest)
+
+    def _open_again(self) -> None:
+        while not self._stop.wait(RETRY_S):
+            try:
+                self._device.open()
+            except CameraLost:
+                continue
+            self._picture = PictureToSend(*self._device.size)
+            self._notify(f"{self.name}: it works again")
+            return
+
+
+def next_due(due: float, now: float, period: float) -> float:
+    """When to send again: a steady beat; who is late by more than one beat goes on from now instead of hurrying."""
+    return due + period if now - due < period else now + period
+
+
+class PictureToSend:
+    """I420 pictures of one size; each is made once, however often it is sent."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = width, height
+        self._i420 = np.empty((height * 3 // 2, width), np.uint8)
+        self._shown: Result | str | None = None
+
+    def result(self, result: Result) -> np.ndarray:
+        if self._shown is not result:
+            self._fill(cover(result.image, *self._size))
+            self._shown = result
+        return self._i420
+
+    def placeholder(self, reason: str) -> np.ndarray:
+        if self._shown != reason:
+            self._fill(placeholder(*self._size, reason))
+            self._shown = reason
+        return self._i420
+
+    def _fill(self, image: np.ndarray) -> None:
+        cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420, dst=self._i420)

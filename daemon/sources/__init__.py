@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.frames import Picture
-from daemon.specs import Spec, device_number
+from daemon.sound import Sound
+from daemon.specs import Spec, area_option, device_number, fps_option, size_option
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,11 @@ class Source(Protocol):
 
     `frames` blocks for the next frame and ends soon after `stop` is set, or at the end of the material.
     With `paced` frames come in real time, the material being repeated; without, as fast as they are taken.
-    It frees everything it opened when it ends or is closed.
+    It frees everything it opened when it ends or is closed. `sound` is written while frames are taken.
     """
 
     info: SourceInfo
+    sound: Sound | None
 
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]: ...
 
@@ -48,10 +50,19 @@ def open_source(spec: Spec, notify: Callable[[str], None]) -> Source:
         from daemon.sources.clip import ClipSource
 
         return ClipSource(spec.argument, notify)
-    if spec.kind == "webcam":
-        from daemon.sources.webcam import WebcamSource
+    if spec.kind == "url":
+        from daemon.sources.url import UrlSource
 
-        return WebcamSource(device_number(spec.argument) or 0, notify)
+        return UrlSource(spec.argument, notify)
+    if spec.kind == "webcam":
+        from daemon.sources.webcam import WebcamSource, Wish
+
+        wish = Wish(size_option(spec), fps_option(spec), spec.options.get("format", ""))
+        return WebcamSource(device_number(spec.argument) or 0, notify, wish)
+    if spec.kind == "screen":
+        from daemon.sources.screen import ScreenSource
+
+        return ScreenSource(int(spec.argument or 0), area_option(spec), fps_option(spec), notify)
     from daemon.sources.pattern import PatternSource
 
     return PatternSource()

@@ -21,3 +21,7 @@ class Pace:
         if self._start is None or now - self._start - due > self.LATE:
             self._start = now - due
         self._stop.wait(max(0, self._start + due - now) / 1e9)
+
+    def moment(self, due: int) -> int:
+        """CLOCK_MONOTONIC ns of `due` ns after the first frame; now, as long as there was none."""
+        return due + (time.monotonic_ns() if self._start is None else self._start)

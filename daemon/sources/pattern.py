@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from daemon.frames import Picture
+from daemon.sound import Sound
 from daemon.sources import SourceInfo
 from daemon.sources.pacing import Pace
 
@@ -19,6 +20,8 @@ WIDTH, HEIGHT, FPS = 640, 360, 30.0
 
 class PatternSource:
     """Coloured bars that drift, a disc that circles and the number of the frame. Never ends."""
+
+    sound: Sound | None = None
 
     def __init__(self) -> None:
         self.info = SourceInfo(WIDTH, HEIGHT, FPS, None, waits=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 
 from daemon.frames import Picture
+from daemon.sound import Sound
 from daemon.sources import SourceInfo
 from engines.api import ParameterError
 
@@ -17,21 +19,53 @@ RETRY_S = 1.0
 DEFAULT_FPS = 30.0
 
 
-def open_camera(index: int) -> Any:
+@dataclass(frozen=True)
+class Wish:
+    """What a camera is asked for; it may give something else. None and "" leave the choice to it.
+
+    Attributes:
+        size: (width, height).
+        fps: frames a second.
+        fourcc: the pixel format, such as MJPG or YUYV.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    fourcc: str = ""
+
+
+def open_camera(index: int, wish: Wish) -> Any:
     """An opened `cv2.VideoCapture` that keeps one frame, or None."""
     capture = cv2.VideoCapture(index)
     if not capture.isOpened():
         return None
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    # The pixel format first: a camera has its large sizes and high rates only in some of them.
+    if wish.fourcc:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wish.fourcc))
+    if wish.size:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wish.size[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wish.size[1])
+    if wish.fps:
+        capture.set(cv2.CAP_PROP_FPS, wish.fps)
     return capture
 
 
 class WebcamSource:
-    """A camera by number. Absent at the start it is an error; when it is unplugged later, it is waited for."""
+    """A camera by number. Absent at the start it is an error; when it is unplugged or falls silent later, it is
+    opened again until it gives pictures, be they of another size."""
 
-    def __init__(self, index: int, notify: Callable[[str], None], opener: Callable[[int], Any] = open_camera) -> None:
-        self._index, self._notify, self._opener = index, notify, opener
-        self._capture = opener(index)
+    sound: Sound | None = None
+
+    def __init__(
+        self,
+        index: int,
+        notify: Callable[[str], None],
+        wish: Wish | None = None,
+        opener: Callable[[int, Wish], Any] = open_camera,
+    ) -> None:
+        self._index, self._notify, self._wish, self._opener = index, notify, wish or Wish(), opener
+        self._capture = opener(index, self._wish)
         image = self._read()
         if image is None:
             self._close()
@@ -40,6 +74,8 @@ class WebcamSource:
         height, width = image.shape[:2]
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.info = SourceInfo(width, height, fps if 0 < fps <= 240 else DEFAULT_FPS, None, waits=False)
+        if difference := other_than_asked(self._wish, self.info, fourcc_of(self._capture)):
+            notify(f"webcam:{index}: the camera gives {difference}")
 
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]:
         lost = False
@@ -58,7 +94,7 @@ class WebcamSource:
                     lost = True
                 self._close()
                 stop.wait(RETRY_S)
-                self._capture = None if stop.is_set() else self._opener(self._index)
+                self._capture = None if stop.is_set() else self._opener(self._index, self._wish)
         finally:
             self._close()
 
@@ -66,10 +102,30 @@ class WebcamSource:
         """The next frame as RGB, or None."""
         if self._capture is None:
             return None
-        there, image = self._capture.read()
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if there else None
+        try:
+            there, image = self._capture.read()
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if there and image.size else None
+        except cv2.error:  # a driver that gave up in the middle of a frame
+            return None
 
     def _close(self) -> None:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+
+def fourcc_of(capture: Any) -> str:
+    """The pixel format that a capture has chosen."""
+    return int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=False).decode("ascii", "replace")
+
+
+def other_than_asked(wish: Wish, info: SourceInfo, fourcc: str) -> str:
+    """What the camera does not do as it was asked, in words; empty where it does. Pure."""
+    pairs = []
+    if wish.size and wish.size != (info.width, info.height):
+        pairs.append((f"{info.width}x{info.height}", f"{wish.size[0]}x{wish.size[1]}"))
+    if wish.fps and abs(wish.fps - info.fps) > 0.01 * wish.fps:
+        pairs.append((f"{info.fps:g} fps", f"{wish.fps:g} fps"))
+    if wish.fourcc and wish.fourcc != fourcc:
+        pairs.append((fourcc, wish.fourcc))
+    return ", ".join(f"{given} instead of {asked}" for given, asked in pairs)

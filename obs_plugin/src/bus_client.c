@@ -52,13 +52,24 @@ void bus_client_destroy(struct bus_client *client)
     free(client);
 }
 
+/* Cut to fit, but not inside a character. */
+static void copy_text(char *copy, size_t size, const char *text)
+{
+    size_t length = strlen(text);
+    if (length >= size)
+        for (length = size - 1; length && ((unsigned char)text[length] & 0xc0) == 0x80;)
+            length--;
+    memcpy(copy, text, length);
+    copy[length] = 0;
+}
+
 void bus_client_address(struct bus_client *client, const char *path, const char *session, const char *name)
 {
     lock(client);
     bool same = strcmp(client->path, path) == 0 && strcmp(client->session, session) == 0;
     snprintf(client->path, sizeof client->path, "%s", path);
     snprintf(client->session, sizeof client->session, "%s", session);
-    snprintf(client->name, sizeof client->name, "%s", name);
+    copy_text(client->name, sizeof client->name, name);
     client->again |= !same;
     unlock_and_ring(client);
 }

@@ -51,6 +51,8 @@ void stream_describe(struct stream *stream, char *text, size_t size)
         latency = (double)stream->latency / 1e6;
     if (latency > 0 && stream->filter)
         add(text, size, "\n%s %.0f ms", obs_module_text("Status.SyncOffset"), latency);
+    if (stream->bad_picture)
+        add(text, size, "\n%s %s", obs_module_text("Status.BadPicture"), stream->picture_path);
     if (*stream->refusal)
         add(text, size, "\n%s", stream->refusal);
     else if (*stream->state.notice)
@@ -103,5 +105,6 @@ void stream_report(struct stream *stream, obs_data_t *report)
     obs_data_set_string(report, "notice", stream->state.notice);
     obs_data_set_string(report, "page", stream->state.page);
     obs_data_set_string(report, "refusal", stream->refusal);
+    obs_data_set_string(report, "bad_picture", stream->bad_picture ? stream->picture_path : "");
     pthread_mutex_unlock(&stream->lock);
 }

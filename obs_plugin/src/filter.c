@@ -14,6 +14,7 @@ struct filter {
     bool seen;
     int64_t drawn_at;
     obs_hotkey_id next_style, previous_style;
+    bool hotkeys; /* registered */
 };
 
 static const char *filter_name(void *type_data)
@@ -30,6 +31,27 @@ static void next_style(void *data, obs_hotkey_id id, obs_hotkey_t *hotkey, bool 
     (void)hotkey;
 }
 
+/* On the source that is filtered: OBS gives filters themselves none. */
+static void register_hotkeys(struct filter *filter, obs_source_t *parent)
+{
+    filter->next_style = obs_hotkey_register_source(parent, "Driftcam.NextStyle", obs_module_text("Hotkey.NextStyle"),
+                                                    next_style, filter);
+    filter->previous_style = obs_hotkey_register_source(
+        parent, "Driftcam.PreviousStyle", obs_module_text("Hotkey.PreviousStyle"), next_style, filter);
+    filter->hotkeys = true;
+}
+
+static void filter_removed(void *data, obs_source_t *parent)
+{
+    struct filter *filter = data;
+    if (filter->hotkeys) {
+        obs_hotkey_unregister(filter->next_style);
+        obs_hotkey_unregister(filter->previous_style);
+    }
+    filter->hotkeys = false;
+    (void)parent;
+}
+
 static void *filter_create(obs_data_t *settings, obs_source_t *source)
 {
     struct filter *filter = bzalloc(sizeof *filter);
@@ -38,18 +60,13 @@ static void *filter_create(obs_data_t *settings, obs_source_t *source)
         bfree(filter);
         return NULL;
     }
-    filter->next_style = obs_hotkey_register_source(source, "Driftcam.NextStyle", obs_module_text("Hotkey.NextStyle"),
-                                                    next_style, filter);
-    filter->previous_style = obs_hotkey_register_source(
-        source, "Driftcam.PreviousStyle", obs_module_text("Hotkey.PreviousStyle"), next_style, filter);
     return filter;
 }
 
 static void filter_destroy(void *data)
 {
     struct filter *filter = data;
-    obs_hotkey_unregister(filter->next_style);
-    obs_hotkey_unregister(filter->previous_style);
+    filter_removed(filter, NULL);
     stream_destroy(filter->stream, &filter->capture);
     bfree(filter);
 }
@@ -90,6 +107,8 @@ static void capture_once(struct filter *filter, obs_source_t *parent, obs_source
     filter->drawn = true;
     filter->drawn_at = platform_now();
     stream_shape(filter->stream, obs_source_get_base_width(target), obs_source_get_base_height(target));
+    if (!filter->hotkeys)
+        register_hotkeys(filter, parent);
     if (!filter->seen)
         bus_client_want(filter->stream->client, true, false);
     filter->seen = true;
@@ -127,6 +146,7 @@ static struct obs_source_info filter_info = {
     .update = filter_update,
     .video_tick = filter_tick,
     .video_render = filter_render,
+    .filter_remove = filter_removed,
 };
 
 void filter_register(void)

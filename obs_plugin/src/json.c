@@ -68,7 +68,8 @@ static const char *skip_number(const char *at, const char *end)
 {
     if (at < end && *at == '-')
         at++;
-    at = skip_digits(at, end);
+    bool zero = at < end && *at == '0';
+    at = zero ? at + 1 : skip_digits(at, end);
     if (at && at < end && *at == '.')
         at = skip_digits(at + 1, end);
     if (at && at < end && (*at == 'e' || *at == 'E')) {

@@ -131,16 +131,15 @@ static void read_look(struct stream *stream, obs_data_t *settings)
 void stream_update(struct stream *stream, obs_data_t *settings)
 {
     const char *session = obs_data_get_string(settings, S_SESSION), *preset = obs_data_get_string(settings, S_PRESET);
-    char name[BUS_NAME_LIMIT];
-    snprintf(name, sizeof name, "OBS: %s", obs_source_get_name(stream->source));
     pthread_mutex_lock(&stream->lock);
     read_look(stream, settings);
+    stream->bad_picture &= *stream->picture_path != 0;
     bool new_picture = *stream->picture_path && strcmp(stream->picture_path, stream->sent_picture) != 0;
     bool apply = stream->filter && *preset && strcmp(preset, stream->preset) != 0 && stream->state_known;
     snprintf(stream->preset, sizeof stream->preset, "%s", preset);
     pthread_mutex_unlock(&stream->lock);
     bus_client_address(stream->client, obs_data_get_string(settings, S_SOCKET),
-                       *session ? session : stream->own_session, name);
+                       *session ? session : stream->own_session, obs_source_get_name(stream->source));
     if (!stream->filter)
         return;
     sync_send_look(stream);

@@ -43,6 +43,7 @@ struct stream {
     bool state_known; /* `state.look` is what the daemon does */
     uint64_t awaited, answered; /* sequences of our last change of parameters, and of the last answer */
     char refusal[512];
+    bool bad_picture; /* picture_path cannot be read */
     int64_t latency; /* fixed, ns; 0: as fast as it goes */
 
     /* On the graphics thread only. */

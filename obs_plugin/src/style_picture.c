@@ -3,7 +3,6 @@
 
 #include "stream.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define LONGEST_SIDE 512
@@ -77,8 +76,7 @@ bool style_picture_work(void *context)
     }
     bus_client_end(stream->client, &slot, readable ? BUS_STYLE : BUS_NOTHING);
     pthread_mutex_lock(&stream->lock);
-    if (!readable)
-        snprintf(stream->refusal, sizeof stream->refusal, "%s %s", obs_module_text("Status.BadPicture"), path);
+    stream->bad_picture = !readable;
     memcpy(stream->sent_picture, path, sizeof path);
     pthread_mutex_unlock(&stream->lock);
     return true;

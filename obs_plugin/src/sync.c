@@ -11,12 +11,10 @@
 void sync_send_look(struct stream *stream)
 {
     char json[JSON_SIZE];
-    pthread_mutex_lock(&stream->lock);
+    pthread_mutex_lock(&stream->lock); /* until the sequence is noted: the answer may be here at once */
     look_to_json(&stream->look, json, sizeof json);
-    pthread_mutex_unlock(&stream->lock);
     uint64_t sequence = *json ? bus_client_parameters(stream->client, json, false) : 0;
-    pthread_mutex_lock(&stream->lock);
-    if (sequence > stream->awaited)
+    if (sequence)
         stream->awaited = sequence;
     pthread_mutex_unlock(&stream->lock);
 }

@@ -4,35 +4,40 @@ cannot be had without the module: that is for a virtual machine."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import pyvirtualcam
 from pyvirtualcam.camera import register_backend
 
-from daemon.errors import RunError
 from daemon.frames import Picture, Result
-from daemon.sinks.virtualcam import VirtualCameraSink, find_device
+from daemon.placeholder import placeholder
+from daemon.sinks import virtualcam
+from daemon.sinks.virtualcam import VirtualCameraSink, find_device, next_due
 from engines.api import ParameterError
-
-BREAKS = 99
 
 
 class Backend:
     """What pyvirtualcam asks of a backend."""
 
     sent: list[np.ndarray] = []  # noqa: RUF012
-    closed = False
+    closed = broken = False
+    refusing = 0  # so many times from now on
 
     def __init__(self, *, width: int, height: int, fps: float, fourcc: int, device: str | None, **kw: Any) -> None:
         if device == "/dev/video9":
             raise RuntimeError("device is busy")
-        Backend.sent, Backend.closed = [], False
+        if Backend.refusing:
+            Backend.refusing -= 1
+            raise RuntimeError("device is still busy")
+        Backend.sent, Backend.closed, Backend.broken = [], False, False
 
     def send(self, frame: np.ndarray) -> None:
-        if frame[0] == BREAKS:
+        if Backend.broken:
             raise RuntimeError("the device is gone")
         Backend.sent.append(frame.copy())
 
@@ -50,11 +55,29 @@ register_backend("memory", Backend)
 
 
 def open_camera(device: str, width: int, height: int, fps: float) -> pyvirtualcam.Camera:
-    return pyvirtualcam.Camera(width, height, fps, device=device, backend="memory")
+    i420 = pyvirtualcam.PixelFormat.I420
+    return pyvirtualcam.Camera(width, height, fps, fmt=i420, device=device, backend="memory")
 
 
-def sink(device: str = "/dev/video10") -> VirtualCameraSink:
-    return VirtualCameraSink(device, 64, 32, 50.0, open_camera)
+def sink(device: str = "/dev/video10", **options: Any) -> VirtualCameraSink:
+    return VirtualCameraSink(device, 64, 32, 50.0, opener=open_camera, **options)
+
+
+def until(condition: Callable[[], object], timeout: float = 10) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def luma(brightness: int) -> int:
+    """Of a grey of 0 to 255, as video has it: 16 to 235."""
+    return round(16 + brightness * 219 / 255)
+
+
+def shown() -> set[int]:
+    """The brightness of everything that was sent: of the upper left corner, where a placeholder is dark."""
+    return {int(frame[0]) for frame in Backend.sent}
 
 
 def result(width: int, height: int, brightness: int) -> Result:
@@ -64,32 +87,65 @@ def result(width: int, height: int, brightness: int) -> Result:
 
 async def test_the_last_picture_is_sent_again_while_none_comes() -> None:
     camera = sink()
-    time.sleep(0.1)
-    assert not Backend.sent, "nothing before the first result"
-    camera.offer(result(64, 32, 7))
-    time.sleep(0.3)
+    camera.offer(result(64, 32, 200))
+    until(lambda: luma(200) in shown())
+    Backend.sent.clear()
+    until(lambda: len(Backend.sent) > 5)
+    assert shown() == {luma(200)}
     await camera.close()
-    assert 5 <= len(Backend.sent) <= 20  # 15 at 50 per second
-    assert {int(frame[0]) for frame in Backend.sent} == {7}
     assert Backend.closed
+
+
+async def test_a_placeholder_is_shown_before_the_first_result_and_when_none_comes_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(virtualcam, "STALE_S", 0.2)
+    asked: list[str] = []
+    camera = sink(why=lambda: asked.append("the engine is starting") or asked[-1])
+    dark = int(cv2.cvtColor(placeholder(64, 32), cv2.COLOR_RGB2YUV_I420)[0, 0])
+    until(lambda: len(Backend.sent) > 3)
+    assert shown() == {dark}
+    assert asked
+    camera.offer(result(64, 32, 200))
+    until(lambda: luma(200) in shown())
+    Backend.sent.clear()
+    until(lambda: dark in shown())
+    camera.offer(result(64, 32, 90))
+    until(lambda: luma(90) in shown())
+    await camera.close()
 
 
 async def test_the_format_never_changes() -> None:
     camera = sink()
-    for width, height in [(64, 32), (128, 128), (72, 200)]:
-        camera.offer(result(width, height, 7))
-        time.sleep(0.05)
+    for number, (width, height) in enumerate([(64, 32), (128, 128), (72, 200)]):
+        camera.offer(result(width, height, 100 + number))
+        until(lambda: luma(100 + number) in shown())  # noqa: B023
     await camera.close()
-    assert {frame.size for frame in Backend.sent} == {64 * 32 * 3}
+    assert {frame.size for frame in Backend.sent} == {64 * 32 * 3 // 2}
 
 
-async def test_a_device_that_breaks_ends_the_sink_with_its_reason() -> None:
-    camera = sink()
-    camera.offer(result(64, 32, BREAKS))
-    time.sleep(0.1)
-    with pytest.raises(RunError, match=r"/dev/video10: it takes no more pictures \(the device is gone\)"):
-        camera.offer(result(64, 32, 1))
+async def test_a_device_that_breaks_is_opened_again_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtualcam, "RETRY_S", 0.01)
+    said: list[str] = []
+    camera = sink(notify=said.append)
+    until(lambda: Backend.sent)
+    Backend.broken = True
+    Backend.refusing = 3
+    until(lambda: not Backend.broken and Backend.sent)
+    camera.offer(result(64, 32, 200))
+    until(lambda: luma(200) in shown())
     await camera.close()
+    assert [line.partition(": ")[2] for line in said] == [
+        "it takes no pictures (the device is gone); trying to open it again",
+        "it works again",
+    ]
+
+
+def test_the_beat_is_steady_and_a_pause_is_not_made_up_for() -> None:
+    """After a suspend, or on a busy machine, nothing is sent in a burst."""
+    assert next_due(10.0, 10.001, 0.04) == pytest.approx(10.04)
+    assert next_due(10.0, 10.039, 0.04) == pytest.approx(10.04)
+    assert next_due(10.0, 3600.0, 0.04) == pytest.approx(3600.04)
 
 
 def test_a_device_that_cannot_be_opened_is_named() -> None:

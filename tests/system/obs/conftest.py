@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.obs.rig import ROOT, Obs, start_obs
+from tests.system.obs.rig import ROOT, Obs, poll, start_obs
 
 numbers = itertools.count(1)
 NEEDED = ("obs", "Xvfb", "cmake", "gcc")
@@ -41,12 +41,16 @@ def obs(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Obs
 def scene(obs: Obs) -> Iterator[str]:
     """A new scene on air; it and its sources are gone afterwards."""
     name = f"test {next(numbers)}"  # OBS removes a scene later than it says
-    before = {source["inputName"] for source in obs.remote.call("GetInputList")["inputs"]}
     obs.remote.call("CreateScene", sceneName=name)
     obs.remote.call("SetCurrentProgramScene", sceneName=name)
     yield name
     obs.remote.call("SetCurrentProgramScene", sceneName="Scene")
-    for source in obs.remote.call("GetInputList")["inputs"]:
-        if source["inputName"] not in before:
-            obs.remote.call("RemoveInput", inputName=source["inputName"])
+    for source in inputs(obs):
+        obs.remote.call("RemoveInput", inputName=source)
     obs.remote.call("RemoveScene", sceneName=name)
+    poll(lambda: not inputs(obs), "the end of the sources")
+
+
+def inputs(obs: Obs) -> list[str]:
+    """Names of all sources."""
+    return [source["inputName"] for source in obs.remote.call("GetInputList")["inputs"]]

@@ -1,0 +1,33 @@
+"""From the words after --sink to an open sink. The page is opened by whoever serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from daemon.sinks import Sink
+from daemon.sound import Sound
+from daemon.specs import Spec, device_number, fps_option, size_option
+
+
+def open_sink(
+    spec: Spec,
+    fps: float,
+    *,
+    compare: bool = False,
+    sound: Sound | None = None,
+    why: Callable[[], str] = lambda: "",
+    notify: Callable[[str], None] = lambda line: None,
+) -> Sink:
+    """`fps` is the source's. `why` says why there is no picture; `why` and `notify` are called from other threads.
+
+    Raises `ParameterError`.
+    """
+    if spec.kind == "file":
+        from daemon.sinks.file import FileSink
+
+        return FileSink(spec.argument, fps, compare=compare, sound=sound)
+    from daemon.sinks.virtualcam import FPS, SIZE, VirtualCameraSink, find_device
+
+    device = find_device(device_number(spec.argument))
+    width, height = size_option(spec) or SIZE
+    return VirtualCameraSink(device, width, height, fps_option(spec) or FPS, why=why, notify=notify)

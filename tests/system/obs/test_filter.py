@@ -1,0 +1,288 @@
+"""Pixels through the filter and the output in a real OBS; a peer with plain colours instead of a model answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.api.bus import MessageType
+from tests.obs_plugin.peer import Client, Peer
+from tests.system.obs.rig import CANVAS, Obs, poll
+from tests.system.obs.scenes import FILTER, add_colour, add_filter, set_colour
+
+RED, GREEN, BLUE, CYAN = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 255, 255)
+
+
+@pytest.fixture
+def peer(obs: Obs) -> Iterator[Peer]:
+    """In the place of the daemon."""
+    peer = Peer(obs.home / "runtime" / "driftcam" / "bus.sock")
+    yield peer
+    peer.close()
+
+
+def shows(obs: Obs, source: str, rgb: tuple[int, int, int], tolerance: int = 3) -> None:
+    """Wait until `source` has this colour."""
+    seen: list[tuple[int, ...]] = []
+
+    def near() -> bool:
+        seen.append(obs.colour(source)[:3])
+        return max(abs(a - b) for a, b in zip(seen[-1], rgb, strict=True)) <= tolerance
+
+    try:
+        poll(near, f"{source} in {rgb}")
+    except AssertionError:
+        raise AssertionError(f"{source} is {seen[-1]}, not {rgb}; {obs.streams()}") from None
+
+
+def client_of(peer: Peer, role: str = "filter") -> Client:
+    """The newest connection with this role."""
+    return poll(lambda: [c for c in peer.living if c.hello["role"] == role], f"a {role} on the bus")[-1]
+
+
+def settings(obs: Obs, source: str) -> dict:
+    """Those of the filter, as saved."""
+    return obs.remote.call("GetSourceFilter", sourceName=source, filterName=FILTER)["filterSettings"]
+
+
+def change(obs: Obs, source: str, **values: object) -> None:
+    """As the properties dialogue does."""
+    obs.remote.call("SetSourceFilterSettings", sourceName=source, filterName=FILTER, filterSettings=values)
+
+
+def test_a_filter_shows_what_the_daemon_makes_and_its_settings_reach_it(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    shows(obs, scene, BLUE)
+    client = client_of(peer)
+    assert client.hello["format"] == "BGRA8" and client.hello["name"] == FILTER
+    assert client.hello["parameters"]["styles"] == [["swap", 1.0]]
+    frame = client.frames[-1]
+    assert (frame.width, frame.height) == (client.parameters["width"], client.parameters["height"]) == (512, 288)
+    assert abs(time.monotonic_ns() - frame.pts) < 20e9, "the time of a frame is CLOCK_MONOTONIC"
+
+    change(obs, "source", style="invert", strength=0.25)
+    shows(obs, "source", CYAN)
+    assert client.parameters["strength"] == 0.25
+    change(obs, "source", prompt="turn the colours")
+    shows(obs, "source", GREEN)
+    assert obs.stream("source")["connections"] == 1
+
+
+def test_a_style_changed_at_the_daemon_shows_in_the_settings_and_is_not_undone(
+    obs: Obs, scene: str, peer: Peer
+) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap", prompt="turn")
+    shows(obs, "source", GREEN)
+    client = client_of(peer)
+    poll(lambda: any(r.type is MessageType.REPORT for r in client.requests), "a report")
+    client.change(styles=[["invert", 1.0]], strength=0.5)
+    shows(obs, "source", CYAN)
+    poll(lambda: settings(obs, "source").get("style") == "invert", "the style in the settings")
+    assert settings(obs, "source")["strength"] == 0.5 and settings(obs, "source")["prompt"] == ""
+    requests = len(client.requests)
+    time.sleep(0.3)
+    assert not [r for r in client.requests[requests:] if r.type is MessageType.PARAMETERS]
+    assert client.parameters["styles"] == [["invert", 1.0]]
+
+
+def test_presets_and_refusals(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    obs.remote.vendor("preset", name="negative")
+    shows(obs, "source", CYAN)
+    poll(lambda: settings(obs, "source").get("strength") == 0.5, "the preset's values in the settings")
+    change(obs, "source", style="nonsense")
+    poll(lambda: "there is no such style" in obs.stream("source")["refusal"], "the refusal")
+    shows(obs, "source", CYAN)
+    change(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    assert obs.stream("source")["refusal"] == ""
+
+
+def test_a_style_picture_is_read_and_sent(obs: Obs, scene: str, peer: Peer) -> None:
+    file = obs.home / "style.png"
+    image = np.zeros((900, 1300, 3), np.uint8)
+    image[:, :650] = (10, 200, 30)
+    cv2.imwrite(str(file), image)
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap", style_image=str(file))
+    client = client_of(peer)
+    picture = poll(lambda: client.pictures, "the picture")[0]
+    assert max(picture.shape[:2]) <= 512 and picture.shape[1] > picture.shape[0]
+    assert picture[5, 5].tolist() == [10, 200, 30, 255] and picture[5, -5].tolist() == [0, 0, 0, 255]
+    change(obs, "source", style_image="")
+    poll(lambda: "style_vector" in client.requests[-1].body, "the end of the picture's style")
+    change(obs, "source", style_image="/nowhere.png")
+    poll(lambda: obs.stream("source")["bad_picture"] == "/nowhere.png", "the complaint")
+
+
+def test_a_websocket_request_changes_the_style(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    obs.remote.vendor("set", source="source", style="rotate", freedom=0.75)
+    shows(obs, "source", GREEN)
+    assert client_of(peer).parameters["freedom"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"source": "source", "strength": 7}, "strength: give a number from 0 to 1"),
+        ({"source": "source", "freedom": "much"}, "freedom: give a number"),
+        ({"source": "nobody"}, "no source named 'nobody'"),
+        ({"source": "source", "filter": "other"}, "no Driftcam filter 'other'"),
+    ],
+)
+def test_a_bad_websocket_request_says_what_is_wrong(obs: Obs, scene: str, request_: dict, words: str) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source")
+    with pytest.raises(Exception, match="OBS refused driftcam set") as caught:
+        obs.remote.vendor("set", **request_)
+    assert words in str(caught.value)
+
+
+def test_hotkeys_go_through_the_styles(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="invert")
+    shows(obs, "source", CYAN)
+    assert "Driftcam.NextStyle" in obs.remote.call("GetHotkeyList")["hotkeys"]
+    obs.remote.call("TriggerHotkeyByName", hotkeyName="Driftcam.NextStyle")
+    shows(obs, "source", BLUE)  # swap
+    obs.remote.call("TriggerHotkeyByName", hotkeyName="Driftcam.PreviousStyle")
+    shows(obs, "source", CYAN)
+
+
+def test_two_filters_with_their_own_styles_never_mix(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "one", RED)
+    add_colour(obs, scene, "two", GREEN)
+    add_filter(obs, "one", style="swap")
+    add_filter(obs, "two", style="invert")
+    shows(obs, "one", BLUE)
+    shows(obs, "two", (255, 0, 255))
+    sessions = {c.hello["session"]: c.hello["parameters"]["styles"][0][0] for c in peer.living}
+    assert sorted(sessions.values()) == ["invert", "swap"] and len(sessions) == 2
+    for _ in range(20):
+        assert obs.colour("one")[:3] == BLUE and obs.colour("two")[:3] == (255, 0, 255)
+
+
+def test_filters_can_be_stacked(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", "first", style="swap")
+    add_filter(obs, "source", "second", style="invert")
+    shows(obs, "source", (255, 255, 0))  # blue, inverted
+
+
+def test_a_whole_scene_is_filtered(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "below", RED)
+    item = add_colour(obs, scene, "above", GREEN, width=320)
+    assert item
+    add_filter(obs, scene, style="rotate")
+
+    def turned() -> bool:
+        picture = obs.picture(scene)
+        left, right = picture[180, 100, :3].tolist(), picture[180, 500, :3].tolist()
+        return left == [255, 0, 0] and right == [0, 255, 0]  # BGR: green became blue, red green
+
+    poll(turned, "both halves in other colours")
+
+
+def test_alpha_is_that_of_the_source(obs: Obs, scene: str, peer: Peer) -> None:
+    file = obs.home / "half.png"
+    image = np.zeros((*CANVAS[::-1], 4), np.uint8)
+    image[:, :320] = (0, 0, 255, 255)  # red, and nothing on the right
+    image[:180, 320:] = (0, 0, 255, 128)
+    cv2.imwrite(str(file), image)
+    add_colour(obs, scene, "below", GREEN)
+    obs.remote.call(
+        "CreateInput",
+        sceneName=scene,
+        inputName="half",
+        inputKind="image_source",
+        inputSettings={"file": str(file)},
+    )
+    add_filter(obs, "half", style="swap")
+
+    def composited() -> bool:
+        picture = obs.picture(scene)[..., :3].astype(int)
+        solid, half, empty = picture[180, 100], picture[90, 480], picture[300, 480]
+        mixed = half[0] > 60 and half[1] > 60 and half[2] < 20  # blue over green
+        return solid.tolist() == [255, 0, 0] and empty.tolist() == [0, 255, 0] and bool(mixed)
+
+    poll(composited, "the stylised picture over the one below")
+
+
+def test_an_output_shows_a_session_with_its_alpha(obs: Obs, scene: str, peer: Peer) -> None:
+    peer.size = (64, 36)
+    add_colour(obs, scene, "below", GREEN)
+    obs.remote.call(
+        "CreateInput", sceneName=scene, inputName="out", inputKind="driftcam_output", inputSettings={"session": "show"}
+    )
+    client = client_of(peer, "sink")
+    assert client.hello["session"] == "show"
+    image = np.zeros((36, 64, 4), np.uint8)
+    image[:, :32] = (255, 0, 0, 255)
+    client.show(image, time.monotonic_ns())
+
+    def shown() -> bool:
+        picture = obs.picture(scene)
+        return picture[10, 10, :3].tolist() == [255, 0, 0] and picture[10, 50, :3].tolist() == [0, 255, 0]
+
+    poll(shown, "the picture and what is below it")
+    answer = obs.remote.call("GetSceneItemId", sceneName=scene, sourceName="out")
+    obs.remote.call("SetSceneItemEnabled", sceneName=scene, sceneItemId=answer["sceneItemId"], sceneItemEnabled=False)
+    poll(client.ended.is_set, "the hidden output to leave")
+
+
+def test_hidden_or_disabled_it_does_nothing(obs: Obs, scene: str, peer: Peer) -> None:
+    item = add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    client = client_of(peer)
+
+    def quiet() -> bool:
+        before = len(client.frames)
+        time.sleep(0.4)
+        return len(client.frames) == before
+
+    def busy() -> bool:
+        return not quiet()
+
+    obs.remote.call("SetSceneItemEnabled", sceneName=scene, sceneItemId=item, sceneItemEnabled=False)
+    poll(quiet, "no frames while hidden")
+    obs.remote.call("SetSceneItemEnabled", sceneName=scene, sceneItemId=item, sceneItemEnabled=True)
+    poll(busy, "frames again")
+    enable = {"sourceName": "source", "filterName": FILTER}
+    obs.remote.call("SetSourceFilterEnabled", **enable, filterEnabled=False)
+    poll(quiet, "no frames while disabled")
+    assert obs.colour("source")[:3] == RED
+    obs.remote.call("SetSourceFilterEnabled", **enable, filterEnabled=True)
+    shows(obs, "source", BLUE)
+
+
+def test_another_size_of_the_source_is_another_size_of_the_model(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    client = client_of(peer)
+    obs.remote.call("SetInputSettings", inputName="source", inputSettings={"width": 300, "height": 300})
+    poll(lambda: (client.frames[-1].width, client.frames[-1].height) == (384, 384), "square frames")
+    set_colour(obs, "source", GREEN)
+    shows(obs, "source", GREEN)
+
+
+def test_with_a_fixed_latency_every_picture_comes_that_much_later(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap", fixed_latency=True, latency_ms=600)
+    shows(obs, "source", BLUE)
+    stream = poll(lambda: (s := obs.stream("source"))["latency"]["count"] > 40 and s, "pictures")
+    assert stream["latency"]["p50"] >= 600
+    assert stream["latency"]["p50"] < 600 + 4 * stream["frame_ms"]

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Makes, once, what boot.sh boots: the distribution's generic kernel, a small initial file system, and v4l2loopback built
+# in the versions that Debian ships (release and backports). As root on Debian or Ubuntu; nothing is loaded here.
+#   usage: prepare.sh CACHE
+set -euo pipefail
+cache=$1
+here=$(dirname "$(realpath "$0")")
+export DEBIAN_FRONTEND=noninteractive
+[ -s "$cache/ready" ] && exit 0
+[ "$(id -u)" = 0 ] || { echo "prepare.sh installs packages: run it as root" >&2; exit 77; }
+rm -rf "$cache" && mkdir -p "$cache/tree" "$cache/initial" && cd "$cache"
+
+apt-get install -qy --no-install-recommends \
+  qemu-system-x86 linux-headers-amd64 gcc make cpio kmod busybox-static v4l-utils >apt.log 2>&1 || { cat apt.log >&2; exit 1; }
+headers=$(ls -d /usr/src/linux-headers-*-amd64 | grep -v cloud | sort -V | tail -1) # the cloud kernel has no media support
+kernel=${headers#/usr/src/linux-headers-}
+
+# Newer versions are asked for through lists of our own: the machine's package sources stay as they are.
+release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+suites=("$release-backports" trixie)
+printf 'deb http://deb.debian.org/debian %s main\n' "${suites[@]}" >newer.list
+mkdir -p lists/partial packages
+newer=(-o Dir::Etc::sourcelist="$PWD/newer.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$PWD/lists")
+apt-get "${newer[@]}" update -qq || echo "newer versions of v4l2loopback cannot be had" >&2
+cd packages
+apt-get download -qq "linux-image-$kernel" v4l2loopback-dkms
+for suite in "${suites[@]}"; do apt-get "${newer[@]}" download -qq "v4l2loopback-dkms/$suite" || true; done
+cd ..
+dpkg-deb -x packages/linux-image-*.deb tree
+mv "tree/boot/vmlinuz-$kernel" vmlinuz
+depmod -b tree "$kernel"
+
+for package in packages/v4l2loopback-dkms_*.deb; do
+  dpkg-deb -x "$package" loopback
+  source=$(echo loopback/usr/src/v4l2loopback-*)
+  make -s -C "$headers" M="$PWD/$source" modules >>make.log 2>&1
+  cp "$source/v4l2loopback.ko" "${source##*/}.ko"
+  rm -rf loopback
+done
+
+# The modules are numbered: the order in which they must be loaded.
+mkdir -p initial/{modules,bin,proc,sys,dev,root,lower,upper}
+cp /bin/busybox initial/bin/
+number=100
+for name in virtio_pci overlay 9pnet_virtio 9p videodev; do
+  modprobe -d tree -S "$kernel" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+done | awk '!seen[$0]++' | while read -r file; do
+  cp "$file" "initial/modules/$((number++))-${file##*/}"
+done
+cp "$here/init" initial/init
+chmod +x initial/init
+(cd initial && find . | cpio -o -H newc --quiet | gzip -1) >initrd.gz
+rm -rf tree initial packages lists newer.list
+ls v4l2loopback-*.ko >ready

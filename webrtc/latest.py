@@ -1,0 +1,30 @@
+"""A place for one thing, where a newer one replaces it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """One writer, one reader, both on the event loop; the reader is never more than one thing behind."""
+
+    def __init__(self) -> None:
+        self._value: T | None = None
+        self._arrived = asyncio.Event()
+        self.replaced = 0
+
+    def put(self, value: T) -> None:
+        self.replaced += self._value is not None
+        self._value = value
+        self._arrived.set()
+
+    async def take(self) -> T:
+        """Waits for the next one."""
+        while self._value is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+        value, self._value = self._value, None
+        return value

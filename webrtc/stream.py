@@ -1,0 +1,48 @@
+"""What peers need from the rest of the program: streams that take frames and give results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+Listener = Callable[[np.ndarray, int], None]
+
+
+class Stream(Protocol):
+    """One peer's place at a stream, from `Streams.join` to `leave`. Used from the event loop only."""
+
+    def offer(self, image: np.ndarray, captured: int) -> bool:
+        """A newer frame: RGB, (H, W, 3) uint8, and CLOCK_MONOTONIC ns. Never waits; False when it is not taken."""
+        ...
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """`listener(image, captured)` is called with each result: RGB, (h, w, 3) uint8, not to be changed, and the
+        time of the frame it was made from. It returns at once. Returns what ends that."""
+        ...
+
+    async def leave(self) -> None:
+        """The peer has gone."""
+        ...
+
+
+class Streams(Protocol):
+    """The streams of this program by name."""
+
+    async def join(self, name: str, *, publishes: bool) -> Stream:
+        """A place at the stream `name`; `publishes`: the peer will offer frames. Raises `Refused`."""
+        ...
+
+
+class Refused(Exception):
+    """A request that is not served. `str()` is one line for people.
+
+    Attributes:
+        status: of the HTTP answer.
+        retry_after: seconds after which another try makes sense, or None.
+    """
+
+    def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
+        super().__init__(text)
+        self.status, self.retry_after = status, retry_after
