@@ -13,6 +13,7 @@
 #define BUS_SESSION_SIZE 33
 _Static_assert(BUS_NAME_LIMIT == DRIFTCAM_MAX_NAME + 1, "the header's limit");
 #define BUS_MOST_SLOTS 16
+#define BUS_MOST_UNANSWERED 4 /* requests; the daemon allows 8 */
 
 /* Mapped slots. A thread that works in them holds a reference, so that the end of a connection never pulls them away. */
 struct bus_memory {
@@ -34,10 +35,11 @@ struct bus_slots {
     struct driftcam_message newest_message;
 };
 
-/* A request that waits to be sent; 0 when there is none. */
+/* Requests that wait to be sent (their sequences; 0 when there is none), and how many the daemon has not answered. */
 struct bus_requests {
     uint64_t sequence; /* of the last one made */
     uint64_t parameters, preset, report;
+    unsigned unanswered;
     char preset_name[128];
 };
 

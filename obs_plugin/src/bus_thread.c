@@ -114,18 +114,15 @@ static void connect_now(struct bus_client *client, struct connection *link)
     pthread_mutex_unlock(&client->lock);
 }
 
-/* With the lock held: the most urgent message that waits goes into the empty send buffer. */
-static void put_next(struct bus_client *client, struct connection *link)
+/* With the lock held. Whether a request was put into the empty send buffer. */
+static bool put_request(struct bus_client *client, struct connection *link)
 {
     struct bus_slots *slots = &client->slots;
     struct bus_requests *requests = &client->requests;
     struct driftcam_message message = {0};
-    if (slots->to_release) {
-        message.slot = (uint16_t)__builtin_ctz(slots->to_release);
-        slots->to_release &= ~(1u << message.slot);
-        slots->output_ours &= ~(1u << message.slot);
-        put(link, message, DRIFTCAM_RESULT_RELEASE, "");
-    } else if (requests->parameters) {
+    if (requests->unanswered >= BUS_MOST_UNANSWERED)
+        return false;
+    if (requests->parameters) {
         message.sequence = requests->parameters;
         requests->parameters = 0;
         put(link, message, DRIFTCAM_PARAMETERS, client->parameters);
@@ -146,7 +143,23 @@ static void put_next(struct bus_client *client, struct connection *link)
         slots->input_out |= 1u << slots->style;
         slots->style = -1;
         put(link, slots->style_message, DRIFTCAM_STYLE_PICTURE, "");
-    } else if (slots->frame >= 0) {
+    } else {
+        return false;
+    }
+    requests->unanswered++;
+    return true;
+}
+
+/* With the lock held: the most urgent message that waits goes into the empty send buffer. */
+static void put_next(struct bus_client *client, struct connection *link)
+{
+    struct bus_slots *slots = &client->slots;
+    if (slots->to_release) {
+        struct driftcam_message message = {.slot = (uint16_t)__builtin_ctz(slots->to_release)};
+        slots->to_release &= ~(1u << message.slot);
+        slots->output_ours &= ~(1u << message.slot);
+        put(link, message, DRIFTCAM_RESULT_RELEASE, "");
+    } else if (!put_request(client, link) && slots->frame >= 0) {
         slots->input_out |= 1u << slots->frame;
         slots->frame = -1;
         client->status.sent++;
@@ -227,6 +240,7 @@ static bool handle_welcome(struct bus_client *client, struct connection *link, s
     client->status.height = (uint32_t)height;
     client->status.trouble[0] = 0;
     client->requests.preset = 0;
+    client->requests.unanswered = 0;
     client->requests.report = ++client->requests.sequence;
     json_string(json_member(body, "server"), client->status.server, sizeof client->status.server);
     pthread_mutex_unlock(&client->lock);
@@ -282,14 +296,16 @@ static bool handle_refusal(struct connection *link, struct json body)
     return broken(link, *text ? text : *advice ? advice : "the daemon refused without a reason");
 }
 
-static void note_size(struct bus_client *client, struct json body)
+static void note_state(struct bus_client *client, const struct driftcam_message *message, struct json body)
 {
     double width = json_number(json_member(body, "width"), 0), height = json_number(json_member(body, "height"), 0);
-    if (!(width >= 1 && width <= DRIFTCAM_MAX_SIDE && height >= 1 && height <= DRIFTCAM_MAX_SIDE))
-        return;
     pthread_mutex_lock(&client->lock);
-    client->status.width = (uint32_t)width;
-    client->status.height = (uint32_t)height;
+    if (message->type != DRIFTCAM_EVENT && client->requests.unanswered)
+        client->requests.unanswered--;
+    if (width >= 1 && width <= DRIFTCAM_MAX_SIDE && height >= 1 && height <= DRIFTCAM_MAX_SIDE) {
+        client->status.width = (uint32_t)width;
+        client->status.height = (uint32_t)height;
+    }
     pthread_mutex_unlock(&client->lock);
 }
 
@@ -312,9 +328,8 @@ static bool handle(struct bus_client *client, struct connection *link, const str
         return handle_result(client, link, message);
     case DRIFTCAM_REPLY:
     case DRIFTCAM_EVENT:
-        note_size(client, body);
-        /* fall through */
     case DRIFTCAM_ERROR:
+        note_state(client, message, body);
         client->setup.heard(client->setup.context, message->type, message->sequence, text, message->json_length);
         return true;
     default: /* a newer daemon may say more than this plugin understands */

@@ -91,6 +91,23 @@ def test_requests_are_answered(start: Start, peer: Peer) -> None:
     until(harness, lambda s: harness.say(f"frame {WIDTH} {HEIGHT} 1 1") and s.works >= 2)  # it asked to be called again
 
 
+def test_few_requests_are_unanswered_at_a_time_and_the_newest_wins(start: Start, peer: Peer) -> None:
+    harness = start()
+    connected(harness)
+    client = peer.living[0]
+    until(harness, lambda s: s.replies == 1)  # the first report
+    answered, client._answer = client._answer, lambda message: None  # type: ignore[method-assign]
+    for strength in range(50):
+        harness.say(f'parameters {{"strength":0.{strength:02}}}')
+        time.sleep(0.002)
+    time.sleep(0.1)
+    assert len(client.requests) <= 1 + 4
+    client._answer = answered  # type: ignore[method-assign]
+    for request in list(client.requests[1:]):
+        answered(request)
+    poll(lambda: client.requests[-1].body == {"strength": 0.49})
+
+
 def test_a_late_reader_gets_the_newest_and_the_daemon_its_slots(start: Start, peer: Peer) -> None:
     harness = start()
     connected(harness)
