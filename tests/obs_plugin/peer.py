@@ -103,7 +103,7 @@ class Client:
         message = Message(
             MessageType.RESULT, slot, width, height, width * 4, PixelFormat.BGRA8, 0, pts, width * height * 4
         )
-        np.copyto(self.output._view(message), image)
+        np.copyto(self.output.view(message), image)
         self.send(encode(message))
         return True
 
