@@ -18,7 +18,7 @@ from engines.api.styles import STYLES, match_text, parse_styles
 BAD_INPUT = 2
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["engine"]:
         # The engine's room is met over processes only; its tools read their own arguments.
         return subprocess.run([sys.executable, "-m", "engines.tensorrt", *given[1:]]).returncode
+    if given[:1] == ["doctor"]:
+        from daemon.doctor import doctor
+
+        return doctor(given[1:])
     options = _parser().parse_args(given)
     if options.command == "styles":
         for name, about in STYLES:
@@ -48,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="driftcam", description="Live video through diffusion.")
+    parser = Parser(prog="driftcam", description="Live video through diffusion.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("styles", help="list the named styles")
+    commands.add_parser("doctor", help="what this machine has, what will be used and why")
     commands.add_parser("engine", help="build, list, verify and prune TensorRT engines")
     run = commands.add_parser("run", help="from a source, through the model, into sinks")
     run.add_argument("--source", required=True, metavar="clip:PATH|webcam[:N]|test")

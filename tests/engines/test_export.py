@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("diffusers")
 
+import onnx
 import onnxruntime
 from diffusers import ControlNetModel
 
@@ -50,9 +51,8 @@ def difference(path: Path, spec: NetworkSpec, precision: str, **sizes: int) -> f
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", ["encoder", "velocity", "decoder"])
-def test_the_embedded_networks(name: str, precision: str, tmp_path: Path) -> None:
-    spec = next(s for s in embedded_specs() if s.name == name)
-    path = export_onnx(spec, tmp_path / "net.onnx", precision)
+def test_the_embedded_networks(name: str, precision: str, embedded_onnx) -> None:
+    spec, path = embedded_onnx(name, precision)
     for sizes in ({"batch": 1, "rows": 4, "columns": 5}, {"batch": 3, "rows": 6, "columns": 4}):
         assert difference(path, spec, precision, **sizes) <= TOLERANCE[precision]
 
@@ -90,6 +90,18 @@ def test_the_residuals_of_a_control_net(tmp_path: Path) -> None:
     assert difference(path, spec, "fp32", batch=2, rows=3, columns=2) <= TOLERANCE["fp32"]
     without = (*inputs[:3], *(torch.zeros_like(x) for x in inputs[3:]))
     assert np.abs(run(path, spec, inputs) - run(path, spec, without)).max() > 0.01
+
+
+def test_kept_weights_lie_in_the_graph_by_their_names_and_the_graph_is_the_same(tmp_path: Path) -> None:
+    """What a refit needs. Equal weights would share a name, so all get values of their own, as trained ones have."""
+    torch.manual_seed(0)
+    spec = checkpoint_specs(tiny_unet("sd-turbo").eval(), full_vae().eval())[1]
+    for weight in spec.module.parameters():
+        torch.nn.init.normal_(weight, 0, 0.2)
+    path = export_onnx(spec, tmp_path / "unet.onnx", "fp32", SMALL, keep_weights=True)
+    graph = onnx.load(path).graph
+    assert set(spec.module.state_dict()) <= {weight.name for weight in graph.initializer}
+    assert difference(path, spec, "fp32", batch=2, rows=3, columns=2) <= TOLERANCE["fp32"]
 
 
 class Erf(nn.Module):

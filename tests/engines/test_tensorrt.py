@@ -14,10 +14,9 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
 from engines.api.errors import ParameterError
-from engines.embedded.model import embedded_specs
 from engines.export import PRECISIONS, checkpoint_specs, export_onnx
 from engines.network import NetworkSpec, Ranges
-from engines.tensorrt import build as builder
+from engines.tensorrt import builder
 from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
 from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
 from tests.engines.test_checkpoints import full_vae, tiny_unet
@@ -32,10 +31,18 @@ def job(spec: NetworkSpec, path: Path, target: str = "sm89", precision: str = "f
     return BuildJob(spec.name, path, target, precision, profile_of(spec, ranges), **changes)
 
 
-@pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> BuildJob:
-    spec = embedded_specs()[2]
-    return job(spec, tmp_path_factory.mktemp("onnx") / "decoder.onnx")
+@pytest.fixture(scope="session")
+def embedded_job(embedded_onnx):
+    def described(name: str, target: str = "sm89", precision: str = "fp16") -> tuple[NetworkSpec, BuildJob]:
+        spec, path = embedded_onnx(name, precision)
+        return spec, BuildJob(name, path, target, precision, profile_of(spec, Ranges()))
+
+    return described
+
+
+@pytest.fixture(scope="session")
+def decoder(embedded_job) -> BuildJob:
+    return embedded_job("decoder")[1]
 
 
 def test_the_library_and_its_bindings_are_of_one_version() -> None:
@@ -53,13 +60,14 @@ def test_a_damaged_provider_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_embedded_networks_for_every_generation(target: str, tmp_path: Path) -> None:
-    for spec in embedded_specs():
-        phases: dict[str, float] = {}
-        engine = build(job(spec, tmp_path / f"{spec.name}.onnx", target), phases.__setitem__)
-        weights = sum(p.numel() * PRECISIONS["fp16"].itemsize for p in spec.module.parameters())
-        assert len(engine) > 0.9 * weights, spec.name
-        assert phases and set(phases.values()) == {1.0}, "every phase came to its end"
+@pytest.mark.parametrize("name", ["encoder", "velocity", "decoder"])
+def test_the_embedded_networks_for_every_generation(name: str, target: str, embedded_job) -> None:
+    spec, described = embedded_job(name, target)
+    phases: dict[str, float] = {}
+    engine = build(described, phases.__setitem__)
+    weights = sum(p.numel() * PRECISIONS["fp16"].itemsize for p in spec.module.parameters())
+    assert len(engine) > 0.9 * weights, spec.name
+    assert phases and set(phases.values()) == {1.0}, "every phase came to its end"
 
 
 def test_networks_of_a_checkpoint(tmp_path: Path) -> None:
@@ -68,12 +76,11 @@ def test_networks_of_a_checkpoint(tmp_path: Path) -> None:
         assert build(job(spec, tmp_path / f"{spec.name}.onnx", ranges=SMALL)), spec.name
 
 
-def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(tmp_path: Path) -> None:
+def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(embedded_job) -> None:
     """Read back by TensorRT's own parser; an engine itself is only opened on a machine with a driver."""
     trt = load().trt
     for precision, kind in (("fp32", trt.float32), ("fp16", trt.float16), ("bf16", trt.bfloat16)):
-        spec = embedded_specs()[1]
-        described = job(spec, tmp_path / f"{precision}.onnx", precision=precision)
+        spec, described = embedded_job("velocity", precision=precision)
         logger = trt.Logger(trt.Logger.ERROR)
         network = trt.Builder(logger).create_network(0)
         assert trt.OnnxParser(network, logger).parse_from_file(str(described.onnx))
@@ -109,7 +116,7 @@ def test_what_cannot_be_built_is_named(decoder: BuildJob, change: dict, message:
 
 
 def test_a_builder_that_dies_is_reported(decoder: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "_serve", _die)
+    monkeypatch.setattr(builder, "serve", _die)
     with pytest.raises(ParameterError, match="ended without a word"):
         build(decoder)
 

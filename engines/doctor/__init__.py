@@ -1,0 +1,1 @@
+"""What this machine can run networks on, found out and tried."""

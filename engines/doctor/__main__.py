@@ -1,0 +1,21 @@
+"""`python -m engines.doctor [--try]`: the engine's findings as JSON, for `driftcam doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from engines.doctor.facts import facts
+
+
+def main() -> None:
+    findings = facts()
+    if "--try" in sys.argv[1:]:
+        from engines.doctor.selftest import try_backends
+
+        findings += try_backends()
+    print(json.dumps([finding.to_dict() for finding in findings]))
+
+
+if __name__ == "__main__":
+    main()

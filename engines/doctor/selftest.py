@@ -1,0 +1,75 @@
+"""Every backend of this machine, tried: built, run on random inputs, compared with torch in single precision, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engines.api.errors import ParameterError
+from engines.api.findings import Finding
+from engines.backends import BACKENDS, Backend, Network, open_backend
+from engines.backends.torch_backend import TorchBackend
+from engines.embedded.model import embedded_specs
+from engines.network import NetworkSpec
+
+SIZES = {"batch": 1, "rows": 4, "columns": 4}  # in 64 px
+ROUNDS, WARM = 20, 3
+# Standard deviation of the difference over that of the reference. One bfloat16 has 8 bits of mantissa.
+TOLERANCE = {"fp32": 2e-3, "fp16": 2e-2, "bf16": 0.1, "fp8": 0.15}
+
+
+def try_backends() -> list[Finding]:
+    """One finding for each backend and network; those that cannot run here are absent."""
+    reference = TorchBackend()
+    findings = []
+    for name in BACKENDS:
+        if name == "auto":
+            continue
+        try:
+            backend = open_backend(name)
+        except ParameterError as error:
+            findings.append(Finding(f"try {name}", "absent", error.advice))
+            continue
+        findings += [try_network(backend, reference, spec) for spec in embedded_specs()]
+    return findings
+
+
+def try_network(backend: Backend, reference: Backend, spec: NetworkSpec) -> Finding:
+    """Whether `backend` gives what `reference` gives, and how fast."""
+    what, shapes = f"try {backend.name} {spec.name}", spec.shapes(**SIZES)
+    inputs = random_inputs(spec)
+    try:
+        network = backend.compile(spec, shapes)
+    except ParameterError as error:
+        return Finding(what, "bad", str(error), error.advice)
+    exact = reference.compile(spec, shapes)(*inputs).float()
+    difference = float((network(*inputs).float() - exact).std() / exact.std())
+    cost = network.cost
+    detail = (
+        f"{milliseconds(network, inputs):.2f} ms in {cost.precision}, differs by {difference:.2%}, "
+        f"{cost.memory / 1e6:.0f} MB, ready in {cost.build_s:.1f} s"
+    )
+    if not difference <= TOLERANCE[cost.precision]:
+        return Finding(what, "bad", detail, "the results are wrong; choose another backend and report it")
+    return Finding(what, "good", detail)
+
+
+def random_inputs(spec: NetworkSpec) -> tuple[Tensor, ...]:
+    """As the backends' callables take them."""
+    inputs = spec.examples(torch.float32, **SIZES)
+    if spec.frame == "in":
+        return ((inputs[0] * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(),)
+    return inputs
+
+
+def milliseconds(network: Network, inputs: Sequence[Tensor]) -> float:
+    """Median of one call, the copies included."""
+    times = []
+    for _ in range(WARM + ROUNDS):
+        started = time.perf_counter()
+        network(*inputs)
+        times.append(time.perf_counter() - started)
+    return sorted(times[WARM:])[ROUNDS // 2] * 1e3
