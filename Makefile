@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check soak format bench train obs-plugin clean
+.PHONY: help setup demo run test test-vm check soak format bench train obs-plugin clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ run: setup ## live test picture on the page; ARGS="--source webcam --style great
 
 test: check ## lint, types and every test
 	$(BIN)/python -m pytest
+
+test-vm: $(VENV)/.installed-dev ## the virtual camera with real v4l2loopback, in a small virtual machine (as root)
+	tests/system/vm/boot.sh $(abspath $(BIN))/python -m pytest tests/system/vm
 
 check: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -62,6 +62,8 @@ def parse_sink(text: str) -> Spec:
         raise ParameterError("sink", text, "write page; the address is given with --listen HOST:PORT")
     if spec.kind == "virtualcam" and not re.fullmatch(_DEVICE, spec.argument):
         raise ParameterError("sink", text, "write virtualcam or virtualcam:/dev/videoN")
+    if spec.kind == "virtualcam" and any(side % 2 for side in size_option(spec) or ()):
+        raise ParameterError("sink", text, "give an even width and height: colours are sent for two pixels at a time")
     return spec
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import shutil
+import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +25,9 @@ from engines.api import ParameterError
 SIZE, FPS = (1280, 720), 30.0  # what programs that use cameras expect
 STALE_S = 3.0  # without a result for so long, the picture is no longer shown
 RETRY_S = 1.0
+SETTLED = 100  # results until the delay is told
 LABEL = "Driftcam"
+CONTROL = "/dev/v4l2loopback"
 DEVICES = Path("/sys/class/video4linux")
 HOW_TO = """there is no virtual camera; make one with
   sudo apt install v4l2loopback-dkms
@@ -33,18 +39,37 @@ exclusive_caps=1 max_buffers=2"""
 
 
 def find_device(number: int | None, devices: Path = DEVICES) -> str:
-    """The device to write to: the one asked for, or the one labelled Driftcam. Raises `ParameterError`.
+    """The device to write to: the one asked for, or the one labelled Driftcam, which is made if this user may.
 
-    Not the first free one: that may be the camera of another program.
+    Not the first free one: that may be the camera of another program. Raises `ParameterError`.
     """
     if number is not None:
         if not (devices / f"video{number}").exists():
             raise ParameterError("sink", f"virtualcam:/dev/video{number}", HOW_TO)
         return f"/dev/video{number}"
+    if device := _labelled(devices) or (create_device() and _labelled(devices)):
+        return device
+    raise ParameterError("sink", "virtualcam", HOW_TO)
+
+
+def _labelled(devices: Path) -> str | None:
     for name in sorted(devices.glob("video*/name")):
         if name.read_text().strip() == LABEL:
             return f"/dev/{name.parent.name}"
-    raise ParameterError("sink", "virtualcam", HOW_TO)
+    return None
+
+
+def create_device() -> bool:
+    """Ask a loaded v4l2loopback from 0.13 on for one more device. Whether it made one; blocks for a moment."""
+    command = shutil.which("v4l2loopback-ctl")
+    if command is None or not os.access(CONTROL, os.W_OK):
+        return False
+    try:
+        return not subprocess.run(
+            [command, "add", "-n", LABEL, "-x", "1", "-b", "2"], capture_output=True, timeout=5, check=False
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class VirtualCameraSink:
@@ -55,7 +80,7 @@ class VirtualCameraSink:
     programs that hold the camera open do not notice a change and would show garbage, so results are fitted. A device
     that stops working, or that another program took over, is opened again until it works.
 
-    `why` and `notify` are called from the thread.
+    `why` and `notify` may be called from the thread.
     """
 
     def __init__(
@@ -81,6 +106,7 @@ class VirtualCameraSink:
             had = "{}×{}".format(*self._device.size)
             notify(f"{self.name}: a program has it open at {had}, so it stays at that size until no program has")
         self._picture = PictureToSend(*self._device.size)
+        self._delays: list[float] = []  # ms
         self._newest: Result | None = None
         self._came = -math.inf
         self._stop = threading.Event()
@@ -92,12 +118,22 @@ class VirtualCameraSink:
 
     def offer(self, result: Result) -> bool:
         self._newest, self._came = result, time.monotonic()
+        self._tell_delay(result)
         return True
 
     async def close(self) -> None:
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 2)
         await asyncio.to_thread(self._device.close)
+
+    def _tell_delay(self, result: Result) -> None:
+        """Once it has settled: a camera carries no sound, so whoever adds some must delay it."""
+        if len(self._delays) == SETTLED:
+            return
+        self._delays.append((time.monotonic_ns() - result.source.captured) / 1e6)
+        if len(self._delays) == SETTLED:
+            offset = round(statistics.median(self._delays[SETTLED // 2 :]) + 500 / self._fps)
+            self._notify(f"{self.name}: pictures come {offset} ms after their sound; delay a microphone by as much")
 
     def _run(self) -> None:
         period = 1 / self._fps

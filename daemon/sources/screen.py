@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ class ScreenSource:
         import mss
 
         try:
-            with mss.mss() as grabber:
+            with mss.MSS() as grabber:
                 box = self._box(grabber)
                 grabber.grab(box)
         except (mss.ScreenShotError, OSError) as error:
@@ -50,7 +51,7 @@ class ScreenSource:
         pace, number, lost = Pace(stop), 0, False
         while not stop.is_set():
             try:
-                with mss.mss() as grabber:  # here, because it belongs to the thread
+                with mss.MSS() as grabber:  # here, because it belongs to the thread
                     box = self._box(grabber)
                     while not stop.is_set():
                         pace.wait(round(number * 1e9 / self._fps))
@@ -67,10 +68,14 @@ class ScreenSource:
                     lost = True
                 stop.wait(RETRY_S)
 
-    def _box(self, grabber) -> dict[str, int]:
+    def _box(self, grabber: Any) -> dict[str, int]:
         monitors = grabber.monitors
         if self._number >= len(monitors):
-            raise ParameterError("source", self._name, f"there are {len(monitors) - 1} monitors: write screen:1 …")
+            count = len(monitors) - 1
+            have = "there is 1 monitor, so" if count == 1 else f"there are {count} monitors, so"
+            raise ParameterError(
+                "source", self._name, f"{have} write screen:1" + (f" to screen:{count}" if count > 1 else "")
+            )
         monitor = dict(monitors[self._number])
         if self._area is None:
             return monitor

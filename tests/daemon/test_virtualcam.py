@@ -3,6 +3,7 @@ cannot be had without the module: that is for a virtual machine."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,32 @@ async def test_a_device_that_breaks_is_opened_again_until_it_works(monkeypatch: 
         "it takes no pictures (the device is gone); trying to open it again",
         "it works again",
     ]
+
+
+async def test_the_delay_to_give_a_microphone_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtualcam, "SETTLED", 4)
+    said: list[str] = []
+    camera = sink(notify=said.append)
+    for number in range(10):
+        late = result(64, 32, number)
+        captured = time.monotonic_ns() - 200_000_000
+        camera.offer(dataclasses.replace(late, source=Picture(late.image, number, captured)))
+    await camera.close()
+    (line,) = said
+    assert 205 <= int(line.split()[3]) <= 300, line
+    assert line.endswith("ms after their sound; delay a microphone by as much")
+
+
+def test_a_device_is_made_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "v4l2loopback-ctl"
+    program.write_text(f"#!/bin/sh\nmkdir {tmp_path}/video3 && echo $3 > {tmp_path}/video3/name\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(virtualcam, "CONTROL", str(tmp_path / "absent"))
+    with pytest.raises(ParameterError, match="modprobe"):
+        find_device(None, tmp_path)
+    monkeypatch.setattr(virtualcam, "CONTROL", str(program))
+    assert find_device(None, tmp_path) == "/dev/video3"
 
 
 def test_the_beat_is_steady_and_a_pause_is_not_made_up_for() -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes, once, what boot.sh boots: the distribution's generic kernel, a small initial file system, and v4l2loopback built
-# in the versions that Debian ships (release and backports). As root on Debian or Ubuntu; nothing is loaded here.
+# in two versions, Debian 12's and 13's. As root on Debian or Ubuntu; nothing is loaded here.
 #   usage: prepare.sh CACHE
 set -euo pipefail
 cache=$1
@@ -11,20 +11,18 @@ export DEBIAN_FRONTEND=noninteractive
 rm -rf "$cache" && mkdir -p "$cache/tree" "$cache/initial" && cd "$cache"
 
 apt-get install -qy --no-install-recommends \
-  qemu-system-x86 linux-headers-amd64 gcc make cpio kmod busybox-static v4l-utils >apt.log 2>&1 || { cat apt.log >&2; exit 1; }
+  qemu-system-x86 linux-headers-amd64 gcc make cpio kmod busybox-static v4l-utils ffmpeg >apt.log 2>&1 || { cat apt.log >&2; exit 1; }
 headers=$(ls -d /usr/src/linux-headers-*-amd64 | grep -v cloud | sort -V | tail -1) # the cloud kernel has no media support
 kernel=${headers#/usr/src/linux-headers-}
 
-# Newer versions are asked for through lists of our own: the machine's package sources stay as they are.
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-suites=("$release-backports" trixie)
-printf 'deb http://deb.debian.org/debian %s main\n' "${suites[@]}" >newer.list
+# A newer version is asked for through a list of our own: the machine's package sources stay as they are.
+echo "deb http://deb.debian.org/debian trixie main" >newer.list
 mkdir -p lists/partial packages
 newer=(-o Dir::Etc::sourcelist="$PWD/newer.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$PWD/lists")
-apt-get "${newer[@]}" update -qq || echo "newer versions of v4l2loopback cannot be had" >&2
+apt-get "${newer[@]}" update -qq || echo "a newer v4l2loopback cannot be had" >&2
 cd packages
 apt-get download -qq "linux-image-$kernel" v4l2loopback-dkms
-for suite in "${suites[@]}"; do apt-get "${newer[@]}" download -qq "v4l2loopback-dkms/$suite" || true; done
+apt-get "${newer[@]}" download -qq v4l2loopback-dkms || true
 cd ..
 dpkg-deb -x packages/linux-image-*.deb tree
 mv "tree/boot/vmlinuz-$kernel" vmlinuz

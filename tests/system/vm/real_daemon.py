@@ -1,0 +1,8 @@
+"""The command `driftcam`, as it is."""
+
+import sys
+
+from daemon import cli
+
+if __name__ == "__main__":
+    sys.exit(cli.main())

@@ -1,0 +1,154 @@
+"""The webcam source on a real V4L2 device, fed by FFmpeg, which is unplugged and comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.sources.webcam import WebcamSource, Wish
+from engines.api import ParameterError
+from tests.system.vm.conftest import FPS, HEIGHT, WIDTH, Daemon, Viewer, loopback, until
+
+OPTIONS = "devices=2 video_nr=10,11 card_label=Driftcam,Webcam exclusive_caps=1,1 max_buffers=2"
+VERSION = "0.15.0"
+WEBCAM = "/dev/video11"
+
+
+class Webcam:
+    """FFmpeg that puts out one colour."""
+
+    def __init__(self, colour: str, pixel_format: str = "yuyv422", codec: str = "rawvideo") -> None:
+        picture = f"color=c={colour}:size={WIDTH}x{HEIGHT}:rate={FPS}"
+        command = ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", picture, "-pix_fmt", pixel_format]
+        self.process = subprocess.Popen([*command, "-c:v", codec, "-f", "v4l2", WEBCAM])
+        until(
+            lambda: b"Video Capture" in subprocess.run(["v4l2-ctl", "-d", WEBCAM, "-D"], capture_output=True).stdout,
+            "webcam",
+        )
+
+    def unplug(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
+
+
+class Reader:
+    """Takes frames in a thread, as the daemon does."""
+
+    def __init__(self, source: WebcamSource) -> None:
+        self.stop, self.colour, self.count = threading.Event(), np.zeros(3), 0
+        self.thread = threading.Thread(target=self.read, args=[source])
+        self.thread.start()
+
+    def read(self, source: WebcamSource) -> None:
+        for picture in source.frames(self.stop, paced=True):
+            self.colour = picture.image.mean((0, 1))
+            self.count += 1
+
+    def sees(self, colour: tuple[int, int, int]) -> None:
+        start = self.count
+        until(lambda: self.count > start and np.abs(self.colour - colour).max() < 12, f"{colour}")
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("fourcc", "pixel_format", "codec"), [("YUYV", "yuyv422", "rawvideo"), ("MJPG", "yuvj420p", "mjpeg")]
+)
+def test_a_webcam_is_read_unplugged_and_comes_back(fourcc: str, pixel_format: str, codec: str) -> None:
+    said: list[str] = []
+    with loopback(VERSION, OPTIONS):
+        with pytest.raises(ParameterError, match="no camera that gives pictures at /dev/video11"):
+            WebcamSource(11, said.append)
+        webcam = Webcam("red", pixel_format, codec)
+        source = WebcamSource(11, said.append, Wish((WIDTH, HEIGHT), FPS, fourcc))
+        assert (source.info.width, source.info.height, source.info.fps) == (WIDTH, HEIGHT, FPS)
+        assert not said, "it gives what it was asked for"
+        reader = Reader(source)
+        reader.sees((255, 0, 0))
+        webcam.unplug()
+        until(lambda: "the camera is gone" in "".join(said), "its absence is noticed")
+    # Now the device itself is gone, as when a cable is pulled.
+    time.sleep(2)
+    with loopback(VERSION, OPTIONS):
+        webcam = Webcam("blue", pixel_format, codec)
+        reader.sees((0, 0, 255))
+        assert [line.split(": ")[1].split(";")[0] for line in said] == ["the camera is gone", "the camera is back"]
+        reader.end()
+        webcam.unplug()
+
+
+def test_a_wish_that_is_not_fulfilled_is_told() -> None:
+    said: list[str] = []
+    with loopback(VERSION, OPTIONS):
+        webcam = Webcam("red")
+        source = WebcamSource(11, said.append, Wish((640, 480), 60, "MJPG"))
+        assert source.info.width == WIDTH
+        assert said == [
+            "webcam:11: the camera gives 320x240 instead of 640x480, 15 fps instead of 60 fps, YUYV instead of MJPG"
+        ]
+        next(frames := source.frames(threading.Event(), paced=True))
+        frames.close()
+        webcam.unplug()
+
+
+@pytest.fixture
+def webcam() -> Iterator[Webcam]:
+    with loopback(VERSION, OPTIONS):
+        webcam = Webcam("yellow")
+        yield webcam
+        webcam.unplug()
+
+
+def luma_is(value: int):
+    return lambda i420: abs(int(np.median(i420[:HEIGHT])) - value) < 6
+
+
+def test_from_camera_to_camera(webcam: Webcam, tmp_path: Path) -> None:
+    """A whole daemon between two devices, while the first one is away and back."""
+    size = f"{WIDTH}x{HEIGHT}"
+    daemon = Daemon(tmp_path, "--source", "webcam:11", "--sink", f"virtualcam?size={size}&fps={FPS}", "--size", size)
+    shown = ["v4l2-ctl", "-d", "/dev/video10", "-D"]
+    until(lambda: b"Video Capture" in subprocess.run(shown, capture_output=True).stdout, "a camera")
+    viewer = Viewer(tmp_path)
+    try:
+        viewer.sees(luma_is(41), "the negative of yellow: blue")
+        webcam.unplug()
+        viewer.sees(lambda i420: luma_is(41)(i420) is False and i420[:HEIGHT].max() > 150, "the placeholder's letters")
+        assert "the camera is gone" in daemon.words
+        again = Webcam("blue")
+        viewer.sees(luma_is(210), "the negative of blue: yellow")
+        again.unplug()
+    finally:
+        viewer.end()
+        daemon.end()
+
+
+def test_the_embedded_model_is_seen_in_the_camera(tmp_path: Path) -> None:
+    """The real engine, for once: what is seen is no placeholder, has colours, and moves."""
+    with loopback(VERSION, OPTIONS):
+        arguments = ["--source", "test", "--sink", f"virtualcam?size={WIDTH}x{HEIGHT}&fps={FPS}", "--size", "96x64"]
+        daemon = Daemon(tmp_path, *arguments, "--steps", "1", module="tests.system.vm.real_daemon")
+        shown = ["v4l2-ctl", "-d", "/dev/video10", "-D"]
+        until(lambda: b"Video Capture" in subprocess.run(shown, capture_output=True).stdout, "a camera")
+        viewer = Viewer(tmp_path)
+        try:
+            colourful = lambda i420: float(i420[HEIGHT:].std()) > 10 and float(i420[:HEIGHT].std()) > 20  # noqa: E731
+            end = time.monotonic() + 200
+            while not (viewer.count and colourful(viewer.newest())):
+                assert daemon.process.poll() is None, daemon.words
+                assert time.monotonic() < end, daemon.words
+                time.sleep(0.5)
+            first = viewer.newest()
+            viewer.sees(lambda i420: np.abs(i420.astype(int) - first).mean() > 1, "another picture")
+        finally:
+            viewer.end()
+            daemon.end()
