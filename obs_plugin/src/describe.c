@@ -78,6 +78,19 @@ static void report_stages(struct stream *stream, obs_data_t *report)
     }
 }
 
+static void report_names(obs_data_t *report, const char *key, const struct name_list *list)
+{
+    obs_data_array_t *names = obs_data_array_create();
+    for (size_t i = 0; i < list->count; i++) {
+        obs_data_t *name = obs_data_create();
+        obs_data_set_string(name, "name", list->names[i]);
+        obs_data_array_push_back(names, name);
+        obs_data_release(name);
+    }
+    obs_data_set_array(report, key, names);
+    obs_data_array_release(names);
+}
+
 void stream_report(struct stream *stream, obs_data_t *report)
 {
     struct bus_status status;
@@ -101,6 +114,8 @@ void stream_report(struct stream *stream, obs_data_t *report)
     pthread_mutex_lock(&stream->lock);
     obs_data_set_string(report, "session", *stream->state.session ? stream->state.session : stream->own_session);
     obs_data_set_string(report, "style", stream->look.style);
+    report_names(report, "styles", &stream->state.styles);
+    report_names(report, "presets", &stream->state.presets);
     obs_data_set_string(report, "engine", stream->state.engine);
     obs_data_set_string(report, "notice", stream->state.notice);
     obs_data_set_string(report, "page", stream->state.page);

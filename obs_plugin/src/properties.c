@@ -116,11 +116,11 @@ obs_properties_t *properties_create(struct stream *stream)
     char text[1024];
     obs_properties_set_param(properties, stream, NULL);
     stream_describe(stream, text, sizeof text);
+    obs_properties_add_text(properties, "status", text, OBS_TEXT_INFO);
     pthread_mutex_lock(&stream->lock);
     if (stream->filter)
         add_look(properties, stream);
     add_advanced(properties, stream->filter);
-    obs_properties_add_text(properties, "status", text, OBS_TEXT_INFO);
     add_buttons(properties, stream);
     pthread_mutex_unlock(&stream->lock);
     return properties;

@@ -1,0 +1,225 @@
+"""OBS, the plugin, the daemon's bus and the embedded model: what a streamer sees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.api.bus_client import BusClient
+from engines.api.styles import STYLE_NAMES
+from tests.system.obs.rig import CANVAS, ROOT, Obs, poll
+from tests.system.obs.scenes import FILTER, add_colour, add_filter
+
+PHOTOGRAPH = ROOT / "tests" / "data" / "astronaut.jpg"
+GREY, RED = "charcoal-wash", "inferno"  # styles that even a median colour tells apart
+BOLD = {"strength": 1.0, "freedom": 0.3, "steps": 1, "detail": 256}
+
+
+class Daemon:
+    """A process; `pid` changes with `restart`."""
+
+    def __init__(self, obs: Obs) -> None:
+        self._obs = obs
+        self.start()
+
+    def start(self) -> None:
+        """Returns once it listens."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.system.obs.bus_daemon", str(self._obs.home)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(self._obs.home / "runtime")},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "ready\n"
+
+    def signal(self, number: int) -> None:
+        """To the daemon alone."""
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """As at the end of a service."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        self.process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def daemon(obs: Obs) -> Iterator[Daemon]:
+    """The daemon, for all tests here; it may be stopped and killed if it is started again."""
+    daemon = Daemon(obs)
+    yield daemon
+    daemon.stop()
+
+
+def add_photograph(obs: Obs, scene: str, name: str = "photograph", left: float = 0.0) -> None:
+    """The photograph over the whole canvas, or its right-hand part."""
+    file = obs.home / "photograph.png"
+    if not file.exists():
+        cv2.imwrite(str(file), cv2.resize(cv2.imread(str(PHOTOGRAPH))[60:348], CANVAS))
+    answer = obs.remote.call(
+        "CreateInput",
+        sceneName=scene,
+        inputName=name,
+        inputKind="image_source",
+        inputSettings={"file": str(file)},
+    )
+    where = {"sceneName": scene, "sceneItemId": answer["sceneItemId"]}
+    obs.remote.call("SetSceneItemTransform", **where, sceneItemTransform={"positionX": left})
+
+
+def redness(picture: np.ndarray) -> float:
+    """How much more red than blue there is on average."""
+    return float(picture[..., 2].astype(float).mean() - picture[..., 0].astype(float).mean())
+
+
+def colourfulness(picture: np.ndarray) -> float:
+    """Mean saturation, 0 to 255."""
+    return float(cv2.cvtColor(picture[..., :3], cv2.COLOR_BGR2HSV)[..., 1].mean())
+
+
+def is_red(picture: np.ndarray) -> bool:
+    return redness(picture) > 70
+
+
+def is_grey(picture: np.ndarray) -> bool:
+    return colourfulness(picture) < 45
+
+
+def looks(obs: Obs, source: str, judge: Callable[[np.ndarray], bool], timeout: float = 60.0) -> np.ndarray:
+    """Wait until the picture of `source` is judged so."""
+    seen: list[np.ndarray] = []
+
+    def judged() -> bool:
+        seen[:] = [obs.picture(source)]
+        return judge(seen[0])
+
+    try:
+        poll(judged, f"{source} {judge.__name__}", timeout, 0.2)
+    except AssertionError as error:
+        cv2.imwrite(str(obs.home / "seen.png"), seen[0])
+        numbers = f"redness {redness(seen[0]):.0f}, colour {colourfulness(seen[0]):.0f}"
+        raise AssertionError(f"{error}: {numbers}; {obs.home / 'seen.png'}; {obs.streams()}") from None
+    return seen[0]
+
+
+def watch(obs: Obs, session: str) -> BusClient:
+    """Somebody else on the daemon's bus who may change the session."""
+    return BusClient("sink", session=session, path=obs.home / "runtime" / "driftcam" / "bus.sock")
+
+
+def test_the_style_is_in_the_picture_and_changes_from_three_sides(obs: Obs, scene: str, daemon: Daemon) -> None:
+    add_photograph(obs, scene)
+    before = obs.picture("photograph")
+    assert not is_grey(before) and not is_red(before)
+    add_filter(obs, "photograph", style=GREY, **BOLD)
+    looks(obs, "photograph", is_grey)
+    filter_ = {"sourceName": "photograph", "filterName": FILTER}
+    obs.remote.call("SetSourceFilterSettings", **filter_, filterSettings={"style": RED})  # as the properties do
+    looks(obs, "photograph", is_red)
+    obs.remote.vendor("set", source="photograph", style=GREY)  # the websocket
+    looks(obs, "photograph", is_grey)
+    with watch(obs, obs.stream("photograph")["session"]) as other:  # the daemon
+        other.change(styles=[[RED, 1.0]])
+    after = looks(obs, "photograph", is_red)
+    saved = poll(
+        lambda: (s := obs.remote.call("GetSourceFilter", **filter_)["filterSettings"])["style"] == RED and s,
+        "the daemon's style in the settings",
+    )
+    assert saved["prompt"] == ""
+    difference = np.abs(after[..., :3].astype(int) - before[..., :3]).mean()
+    assert difference > 25, "another picture than the photograph"
+    stream = obs.stream("photograph")
+    assert (stream["width"], stream["height"]) == (352, 192) and stream["server"].startswith("driftcam")
+    assert 0 < stream["latency"]["p50"] < 5000
+
+
+def test_styles_and_presets_come_from_the_daemon(obs: Obs, scene: str, daemon: Daemon) -> None:
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", prompt="a charcoal drawing in fog", **BOLD)
+    looks(obs, "photograph", is_grey)
+    names = poll(lambda: obs.stream("photograph")["styles"], "the names of the styles")
+    assert [style["name"] for style in names] == list(STYLE_NAMES)
+    obs.remote.vendor("set", source="photograph", style="no-such-style")
+    poll(lambda: "there is no such style" in obs.stream("photograph")["refusal"], "the daemon's refusal")
+    looks(obs, "photograph", is_grey)
+
+
+def test_a_whole_scene_is_stylised(obs: Obs, scene: str, daemon: Daemon) -> None:
+    add_photograph(obs, scene)
+    add_colour(obs, scene, "square", (0, 255, 0), width=100, height=100)
+    add_filter(obs, scene, style=RED, **BOLD)
+    picture = looks(obs, scene, is_red)
+    assert picture[50, 50].tolist() != [0, 255, 0, 255], "what lies above is part of the picture"
+
+
+def test_two_styles_at_once_are_never_mixed(obs: Obs, scene: str, daemon: Daemon) -> None:
+    add_photograph(obs, scene, "one")
+    add_photograph(obs, scene, "two", left=CANVAS[0] / 2)
+    add_filter(obs, "one", style=GREY, **BOLD)
+    add_filter(obs, "two", style=RED, **BOLD)
+    looks(obs, "one", is_grey)
+    looks(obs, "two", is_red)
+    for _ in range(15):
+        assert is_grey(obs.picture("one")) and is_red(obs.picture("two"))
+        time.sleep(0.05)
+    both = obs.picture(scene)
+    half = CANVAS[0] // 2
+    assert redness(both[:, :half]) < 30 and is_red(both[:, half:])
+
+
+def test_a_picture_gives_the_style(obs: Obs, scene: str, daemon: Daemon) -> None:
+    file = obs.home / "red.jpg"
+    shapes = np.random.default_rng(1).integers(0, 60, (256, 256, 3), np.uint8)
+    shapes[..., 2] += 170
+    cv2.imwrite(str(file), cv2.GaussianBlur(shapes, (9, 9), 0))
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=GREY, **BOLD)
+    looks(obs, "photograph", is_grey)
+    obs.remote.vendor("set", source="photograph", style_image=str(file))
+    looks(obs, "photograph", lambda picture: redness(picture) > 40)
+    obs.remote.vendor("set", source="photograph", style_image="")
+    looks(obs, "photograph", is_grey)
+
+
+def test_the_transparent_part_of_a_source_stays_transparent(obs: Obs, scene: str, daemon: Daemon) -> None:
+    file = obs.home / "cut.png"
+    photograph = cv2.cvtColor(cv2.resize(cv2.imread(str(PHOTOGRAPH))[60:348], CANVAS), cv2.COLOR_BGR2BGRA)
+    photograph[:, CANVAS[0] // 2 :] = 0
+    cv2.imwrite(str(file), photograph)
+    add_colour(obs, scene, "below", (0, 255, 0))
+    settings = {"file": str(file)}
+    obs.remote.call("CreateInput", sceneName=scene, inputName="cut", inputKind="image_source", inputSettings=settings)
+    add_filter(obs, "cut", style=RED, **BOLD)
+
+    def composited(picture: np.ndarray) -> bool:
+        half = CANVAS[0] // 2
+        return is_red(picture[:, : half - 10]) and (picture[:, half + 10 :, :3] == (0, 255, 0)).all()
+
+    looks(obs, scene, composited)
+
+
+def test_an_output_shows_the_daemons_session(obs: Obs, scene: str, daemon: Daemon) -> None:
+    obs.remote.call("CreateInput", sceneName=scene, inputName="out", inputKind="driftcam_output", inputSettings={})
+    poll(lambda: obs.stream("out")["state"] == "connected", "a connection")
+    path: Path = obs.home / "runtime" / "driftcam" / "bus.sock"
+    with BusClient("source", session="live", path=path) as source:
+        source.change(styles=[[RED, 1.0]], strength=1.0)
+        photograph = cv2.cvtColor(cv2.resize(cv2.imread(str(PHOTOGRAPH)), source.size), cv2.COLOR_BGR2RGB)
+
+        def judged(picture: np.ndarray) -> bool:
+            source.send(photograph)
+            return is_red(picture)
+
+        looks(obs, "out", judged)
