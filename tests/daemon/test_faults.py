@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -210,18 +208,6 @@ def test_what_was_written_plays_after_kill_9_and_the_engine_ends_too(tmp_path: P
     process.communicate(timeout=20)
     assert len(read_clip(out)) >= 10
     wait_until_gone(worker)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """96 KB of disk."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("a small disk can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 async def test_a_full_disk_ends_the_run_with_one_line_and_a_file_that_plays(small_disk: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import av
@@ -11,14 +14,18 @@ import cv2
 import numpy as np
 import pytest
 
+from daemon.core import Core
+from daemon.engine_process import worker_command
 from daemon.errors import RunError
 from daemon.frames import Picture, Result
+from daemon.session import Session
 from daemon.sinks import encoders
 from daemon.sinks.recorder import Recorder, free_path
 from daemon.sinks.snapshot import write_snapshot
 from daemon.sound import RATE, Chunk, Sound
-from engines.api import ParameterError
-from tests.daemon.conftest import read_clip
+from engines.api import ParameterError, Parameters
+from tests.daemon import standin
+from tests.daemon.conftest import IMPATIENT, read_clip
 
 PERIOD = 40_000_000  # ns
 
@@ -102,6 +109,65 @@ async def test_sound_lies_where_its_time_says(tmp_path: Path) -> None:
     await record(recorder, range(5, 30))
     await recorder.close()
     assert abs(loud_from(recorder.path) - 5 * 0.04) < 0.01
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[Session]:
+    """A live session that gets a picture every 20 ms."""
+    core = Core(worker_command(standin.NAME), notify=lambda line: None, patience=IMPATIENT)
+    session = core.sessions.open("live", Parameters(width=320, height=192))
+    noise = np.random.default_rng(0).integers(0, 255, (4, 192, 320, 3), dtype=np.uint8)
+
+    async def feed() -> None:
+        for image in itertools.cycle(noise):
+            session.offer(image, time.monotonic_ns())
+            await asyncio.sleep(0.02)
+
+    await session.opened()
+    feeding = asyncio.create_task(feed())
+    yield session
+    feeding.cancel()
+    await core.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_recordings_start_and_stop_while_the_stream_runs(session: Session, tmp_path: Path) -> None:
+    first, second = (Recorder(tmp_path, name, 25.0) for name in ("first", "second"))
+    session.add_sink(first)
+    await until(lambda: first.status()["frames"] > 10)
+    session.add_sink(second)
+    await until(lambda: second.status()["frames"] > 10)
+    session.remove_sink(first)
+    await first.close()
+    seen = second.status()["frames"]
+    await until(lambda: second.status()["frames"] > seen + 5)
+    session.remove_sink(second)
+    await second.close()
+    for recorder in (first, second):
+        assert len(read_clip(recorder.path)) == recorder.status()["frames"] > 10
+    before = session.delivered
+    await until(lambda: session.delivered > before + 5)
+
+
+async def test_a_full_disk_ends_the_recording_and_nothing_else(
+    session: Session, small_disk: Path, tmp_path: Path
+) -> None:
+    full, other = Recorder(small_disk, "full", 25.0), Recorder(tmp_path, "other", 25.0)
+    session.add_sink(full)
+    session.add_sink(other)
+    await until(lambda: full not in session.sinks)
+    with pytest.raises(RunError, match=r"writing failed \(No space left on device\); what was written before plays"):
+        await full.close()
+    assert read_clip(full.path)
+    seen = other.status()["frames"]
+    await until(lambda: other.status()["frames"] > seen + 5)
+    session.remove_sink(other)
+    await other.close()
 
 
 async def test_a_source_that_falls_silent_does_not_hold_the_pictures_back(tmp_path: Path) -> None:
