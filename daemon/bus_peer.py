@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import numpy as np
 
 from daemon.bus_hello import SLOT_BYTES, Hello, error_body, state, welcome
 from daemon.errors import RunError
-from daemon.frames import Result, cover
+from daemon.frames import Picture, Result, cover
 from daemon.pictures import LONGEST_SIDE
 from daemon.session import Session
 from daemon.wire import Wire
@@ -102,6 +103,10 @@ class BusPeer:
             self._start(self._give_results())
         return not replaced
 
+    def show_placeholder(self, image: np.ndarray) -> None:
+        now = time.monotonic_ns()
+        self.offer(Result(image, Picture(image, now, now), 0, False, 0.0, now))
+
     async def close(self) -> None:
         """Hang up."""
         self._wire.close()
@@ -178,7 +183,8 @@ class BusPeer:
                     return
                 image, wanted = result.image, self.hello.size
                 width, height = wanted or (image.shape[1], image.shape[0])
-                fields = Message(MessageType.RESULT, sequence=result.sequence, pts=result.source.captured)
+                body = {} if result.sequence else {"placeholder": True}
+                fields = Message(MessageType.RESULT, sequence=result.sequence, pts=result.source.captured, body=body)
                 message = describe(fields, slot, width, height, self.hello.pixel_format)
                 await self._in_thread(from_rgb, image, self._output.view(message))
                 self._wire.send(message)

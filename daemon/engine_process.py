@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.engine_port import Listener, Port
+from daemon.measure import oom_kills
 from daemon.wire import Wire
 from engines.api import ParameterError, Parameters
 from engines.api.bus import SLOTS, BusError, Message, MessageType, SlotPool, create_memory
@@ -50,6 +51,7 @@ class EngineProcess:
         self._numbers = itertools.count(1)
         self._stderr = b""
         self._last_error = ""
+        self._oom_kills = oom_kills()
         self._hello = asyncio.Event()
         self._last_reply = 0.0
         self.ports: dict[int, Port] = {}
@@ -240,7 +242,8 @@ class EngineProcess:
         except TimeoutError:
             self._process.kill()
             status = await self._process.wait()
-        return ending(status, self._last_error, self._stderr.decode(errors="replace"))
+        starved = oom_kills() > self._oom_kills
+        return ending(status, self._last_error, self._stderr.decode(errors="replace"), starved)
 
     async def _collect_stderr(self) -> None:
         assert self._process.stderr is not None
@@ -248,12 +251,15 @@ class EngineProcess:
             self._stderr = (self._stderr + chunk)[-STDERR_TAIL:]
 
 
-def ending(status: int, told: str, stderr: str) -> str:
-    """Why a process ended, in one line: what it told, or its last words, or its exit status."""
+def ending(status: int, told: str, stderr: str, starved: bool = False) -> str:
+    """Why a process ended, in one line: what it told, or its last words, or its exit status.
+
+    `starved`: the kernel ended some process meanwhile because there was no memory.
+    """
     if told:
         return told
     if status == -signal.SIGKILL:
-        return "it was killed (the machine may be out of memory)"
+        return "it was killed: the machine is out of memory" if starved else "it was killed"
     if status < 0:
         return f"it crashed with {signal.Signals(-status).name}"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]

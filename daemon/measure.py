@@ -60,3 +60,12 @@ def peak_memory_mb(pid: int | str = "self") -> float | None:
         return None
     kilobytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
     return round(int(kilobytes) / 1024, 1) if kilobytes else None
+
+
+def oom_kills() -> int:
+    """Processes that the kernel has ended on this machine because there was no memory; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -13,11 +13,14 @@ from daemon.control import Control
 from daemon.errors import RunError
 from daemon.frames import Picture, Result, cover
 from daemon.measure import Rate, Samples
-from daemon.sinks import Sink
+from daemon.placeholder import placeholder
+from daemon.sinks import ShowsPlaceholders, Sink
 from daemon.sound import Sound
 from daemon.stream import Stream
+from daemon.waiting import why_no_picture
 from engines.api import ParameterError, Parameters
 
+WATCH_EVERY, PLACEHOLDER_TICKS = 0.25, 4  # seconds; a sink gets the same placeholder every so many
 FAR = 60 * 10**9  # ns between a frame's capture and its arrival that cannot be
 
 
@@ -31,6 +34,7 @@ class Session:
         control: the parameters and who wants to know of their changes.
         source: who gives it frames, or empty.
         closed: nothing comes any more.
+        trouble: why there are no results, as the placeholder says it, or empty.
         failure: of the first sink that failed.
         sound: of the source, for sinks that carry sound; None where it has none.
     """
@@ -54,6 +58,9 @@ class Session:
         self._scaling: asyncio.Task[None] | None = None
         self._last_pts = -(2**63)
         self._delivering = asyncio.create_task(self._deliver())
+        self._last_frame: float | None = None
+        self.trouble = ""
+        self._watching = asyncio.create_task(self._watch()) if stream.live else None
         self.failure: RunError | None = None
         self.sound: Sound | None = None
         self.delivered = 0
@@ -71,12 +78,6 @@ class Session:
     def ended(self) -> asyncio.Future[None]:
         """Done when the last result of a finished stream is delivered, or no result can be delivered any more."""
         return self._delivering
-
-    @property
-    def trouble(self) -> str:
-        """Why there is no engine at the moment, in words; empty while there is one. From any thread."""
-        state = self._stream.state
-        return "" if state == "ready" else f"the engine is {state}" + (f": {r}" if (r := self._stream.reason) else "")
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
@@ -97,7 +98,7 @@ class Session:
 
         The newest wins; False says that this one was dropped at once. The session keeps `image`: do not write to it.
         """
-        self.rate_in.add(time.monotonic())
+        self._count_frame()
         parameters = self.control.parameters
         if image.shape[:2] == (parameters.height, parameters.width):
             return self._offer(image, captured_ns)
@@ -109,12 +110,12 @@ class Session:
 
     def offer_scaled(self, picture: Picture) -> bool:
         """As `offer`, with a picture from `scaled`."""
-        self.rate_in.add(time.monotonic())
+        self._count_frame()
         return self._stream.offer(picture)
 
     async def submit(self, picture: Picture) -> None:
         """A frame that must not be lost, from `scaled`; waits for room."""
-        self.rate_in.add(time.monotonic())
+        self._count_frame()
         await self._stream.submit(picture)
 
     async def finish(self) -> None:
@@ -155,6 +156,7 @@ class Session:
             "engine_ms": round(self.engine_ms.recent(), 1),
             "engine": self._stream.state,
             "reason": self._stream.reason,
+            "trouble": self.trouble,
             "delivered": self.delivered,
             "dropped": self._stream.dropped + self.dropped_by_sinks,
             "sinks": [sink.name for sink in self._sinks],
@@ -167,7 +169,7 @@ class Session:
     async def close(self) -> None:
         """End the stream; the sinks stay the caller's."""
         self.closed = True
-        for task in (self._scaling, self._delivering):
+        for task in (self._watching, self._scaling, self._delivering):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -218,6 +220,39 @@ class Session:
             self.remove_sink(sink)
             if self._sinks:
                 self._notify(f"{error}; the stream goes on without it")
+
+    async def _watch(self) -> None:
+        """Show a picture that says what is wrong, for as long as there are no results."""
+        drawn: tuple[int, int, str] | None = None
+        image = np.empty((0, 0, 3), np.uint8)
+        ticks = 0
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            was, self.trouble = self.trouble, self._why_no_picture()
+            ticks = (ticks + 1) % PLACEHOLDER_TICKS if self.trouble == was else 0
+            if not self.trouble or ticks:
+                continue
+            parameters = self.control.parameters
+            wanted = parameters.width, parameters.height, self.trouble
+            if wanted != drawn:
+                drawn, image = wanted, await asyncio.to_thread(placeholder, *wanted)
+            for sink in list(self._sinks):
+                if isinstance(sink, ShowsPlaceholders):
+                    sink.show_placeholder(image)
+
+    def _why_no_picture(self) -> str:
+        return why_no_picture(
+            time.monotonic(),
+            last_result=self.last if self.delivered else None,
+            last_frame=self._last_frame,
+            engine=self._stream.state,
+            reason=self._stream.reason,
+            source=self.source,
+        )
+
+    def _count_frame(self) -> None:
+        self._last_frame = time.monotonic()
+        self.rate_in.add(self._last_frame)
 
     def _count(self, result: Result) -> None:
         now = time.monotonic()

@@ -181,6 +181,15 @@ def die_with_parent() -> None:
             os._exit(0)
 
 
+def last_words(error: Exception) -> str:
+    """What the daemon is told of `error`, in one line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    lacking = ("out of memory", "bad_alloc", "can't allocate memory", "cannot allocate memory")
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in lacking):
+        return f"out of memory; choose a smaller size or close another session ({text})"
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """`python -m engines.worker --bus-fd N`: started by the daemon, never by hand."""
     parser = argparse.ArgumentParser(prog="engines.worker", description=main.__doc__)
@@ -201,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         traceback.print_exc()
-        link.send(Message(MessageType.ERROR, body={"text": f"{type(error).__name__}: {error}"[:500]}))
+        link.send(Message(MessageType.ERROR, body={"text": last_words(error)}))
         return 1
     return 0
 

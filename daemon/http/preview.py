@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from enum import StrEnum
 
 import cv2
 import numpy as np
 
-from daemon.frames import Result
+from daemon.frames import Picture, Result
 
 QUALITY = 85
 
@@ -29,6 +31,7 @@ class Preview:
         self._result: Result | None = None
         self._arrived = asyncio.Event()
         self._ended = False
+        self._placeholders = itertools.count(-1, -1)  # numbers that no result has
         self._encoded: dict[Side, tuple[int, asyncio.Future[bytes]]] = {}
 
     async def room(self) -> None:
@@ -38,6 +41,10 @@ class Preview:
         self._result = result
         self._wake()
         return True
+
+    def show_placeholder(self, image: np.ndarray) -> None:
+        now = time.monotonic_ns()
+        self.offer(Result(image, Picture(image, now, now), next(self._placeholders), False, 0.0, now))
 
     async def close(self) -> None:
         self.end()

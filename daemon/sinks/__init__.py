@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from daemon.frames import Result
 
@@ -23,3 +25,11 @@ class Sink(Protocol):
     def offer(self, result: Result) -> bool: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class ShowsPlaceholders(Protocol):
+    """A sink that somebody looks at: while there are no results it shows why."""
+
+    def show_placeholder(self, image: np.ndarray) -> None:
+        """`image`, RGB (h, w, 3) u8, says what is going on. Called about every second until results come again."""

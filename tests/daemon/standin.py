@@ -6,6 +6,7 @@ It gives back the negative of the frame, after `STANDIN_DELAY_MS` from the envir
 from __future__ import annotations
 
 import os
+import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from engines.api import ParameterError, Parameters
 
-REFUSED, HANGS, DIES, RAISES, DIES_AT_START = 101, 102, 103, 104, 105
+REFUSED, HANGS, DIES, RAISES, DIES_AT_START, HUNGRY = 101, 102, 103, 104, 105, 106
 NAME = "tests.daemon.standin:Engine"
 
 
@@ -44,6 +45,9 @@ class Engine:
             os._exit(1)
         if self._parameters.seed == RAISES:
             raise ValueError("the picture made the engine stumble")
+        if self._parameters.seed == HUNGRY:
+            resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+            np.zeros(2**33, np.uint8)
         time.sleep(self._delay)
         self._image[...] = 0  # a result is only valid until the next call: whoever kept it sees black
         self._image = cv2.resize(255 - frame, (self._parameters.width, self._parameters.height))

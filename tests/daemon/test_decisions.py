@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.engine_process import ending
-from daemon.engine_state import Patience, hangs, restart_delay
+from daemon.engine_state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
 from daemon.frames import cover, model_size
 from daemon.measure import Rate, Samples, peak_memory_mb
 from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
+from daemon.waiting import why_no_picture
 from engines.api import ParameterError, Parameters
 
 
@@ -85,9 +86,44 @@ def test_who_owes_an_answer_for_too_long_is_stuck(
     assert hangs(Patience(answer=30.0), 100.0, owing_since, last_taken, waiting) is stuck
 
 
+def test_an_engine_goes_only_through_states_that_may_follow_each_other() -> None:
+    starting, ready, restarting, broken, stopped = EngineState
+    for state in EngineState:
+        assert followed(state, by=state) is state
+        reachable = {by for by in EngineState if by in FOLLOWS[state]}
+        for by in EngineState:
+            if by in reachable:
+                assert followed(state, by=by) is by
+            elif by is not state:
+                with pytest.raises(ValueError, match=f"{state} cannot become {by}"):
+                    followed(state, by=by)
+    assert FOLLOWS[stopped] == frozenset()
+    assert all(stopped in FOLLOWS[state] for state in EngineState if state is not stopped)
+    assert broken not in FOLLOWS[ready] | FOLLOWS[starting], "first it is tried again"
+    assert ready not in FOLLOWS[broken], "a broken engine is started again first"
+    assert not any(starting in later for later in FOLLOWS.values())
+    assert FOLLOWS[ready] == {restarting, stopped}
+
+
+def why(**changes: object) -> str:
+    values: dict = {"last_result": None, "last_frame": 99.9, "engine": EngineState.READY, "reason": "", "source": "cam"}
+    return why_no_picture(100.0, **values | changes)
+
+
+def test_the_last_picture_serves_for_a_while_then_people_are_told_why_there_is_none() -> None:
+    assert why(last_result=99.0, engine=EngineState.RESTARTING) == ""
+    assert "started again: it crashed" in why(last_result=90.0, engine=EngineState.RESTARTING, reason="it crashed")
+    assert "broken: it crashed" in why(engine=EngineState.BROKEN, reason="it crashed")
+    assert "starting" in why(engine=EngineState.STARTING)
+    assert why(last_frame=None) == why(last_frame=90.0, last_result=90.1) == "No picture comes from cam"
+    assert why(last_frame=None, source="") == "Waiting for a source"
+    assert "busy" in why()
+
+
 def test_the_end_of_a_process_is_told_in_one_line() -> None:
     assert ending(1, "out of memory on the device", "noise") == "out of memory on the device"
-    assert "out of memory" in ending(-9, "", "")
+    assert "out of memory" in ending(-9, "", "", starved=True)
+    assert ending(-9, "", "") == "it was killed"
     assert ending(-11, "", "half a line") == "it crashed with SIGSEGV"
     assert ending(1, "", "Traceback\n  File\nImportError: no libfoo\n") == "ImportError: no libfoo"
     assert ending(3, "", "") == "it exited with status 3"
