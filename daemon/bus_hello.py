@@ -8,7 +8,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from daemon.control import changed
+from daemon.control import changed, parameters_json
 from daemon.session import Session
 from daemon.sessions import DEFAULT, checked_name
 from engines.api import ParameterError, Parameters
@@ -113,13 +113,6 @@ def error_body(error: ParameterError) -> dict[str, Any]:
     """JSON of ERROR."""
     value = error.value if isinstance(error.value, (str, int, float, bool)) else str(error.value)
     return {"field": error.field, "value": value, "advice": error.advice, "text": str(error)}
-
-
-def parameters_json(parameters: Parameters) -> dict[str, Any]:
-    """For people: without the 100 numbers of a style picture."""
-    values = parameters.to_dict()
-    values["style_picture"] = values.pop("style_vector") is not None
-    return values
 
 
 def server() -> str:

@@ -36,6 +36,13 @@ def changed(parameters: Parameters, changes: object) -> Parameters:
     return parameters.replace(**values)
 
 
+def parameters_json(parameters: Parameters) -> dict[str, Any]:
+    """For people: without the 100 numbers of a style picture."""
+    values = parameters.to_dict()
+    values["style_picture"] = values.pop("style_vector") is not None
+    return values
+
+
 class Control:
     """One after the other, changes are checked, applied and made known; a refused one leaves everything as it was."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from daemon.control import parameters_json
 from daemon.core import Core
 from daemon.http.limits import Room
 from daemon.http.operation import Refused
@@ -17,7 +18,7 @@ from daemon.presets import Presets
 from daemon.recordings import Recordings
 from daemon.session import Session
 from daemon.sessions import DEFAULT
-from engines.api import ParameterError, Parameters
+from engines.api import ParameterError
 
 VIEWERS = 16
 
@@ -82,13 +83,6 @@ class Context:
             "notices": list(self.core.notices),
             "recording": self.recordings.status(session),
         }
-
-
-def parameters_json(parameters: Parameters) -> dict[str, Any]:
-    """For people: without the 100 numbers of a style picture."""
-    values = parameters.to_dict()
-    values["style_picture"] = values.pop("style_vector") is not None
-    return values
 
 
 def no_vector(changes: object) -> None:

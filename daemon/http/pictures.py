@@ -42,6 +42,8 @@ def operations(context: Context) -> list[Operation]:
         try:
             async with asyncio.timeout(PICTURE_PATIENCE):
                 result = await preview.after(0)
+                while result is not None and result.sequence < 0:  # a placeholder
+                    result = await preview.after(result.sequence)
         except TimeoutError:
             result = None
         if result is None:

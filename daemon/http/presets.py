@@ -6,7 +6,8 @@ import asyncio
 
 from aiohttp import web
 
-from daemon.http.context import Context, parameters_json
+from daemon.control import parameters_json
+from daemon.http.context import Context
 from daemon.http.operation import SESSION, Content, Operation, Refused
 from daemon.http.schemas import ref
 from daemon.presets import SIZE_FIELDS
