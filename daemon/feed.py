@@ -14,10 +14,12 @@ from daemon.session import Session
 from daemon.sources import Source
 
 
-async def feed(source: Source, session: Session, stop: threading.Event, limit: int | None = None) -> None:
+async def feed(
+    source: Source, session: Session, stop: threading.Event, limit: int | None = None, *, last: bool = True
+) -> None:
     """Until the source ends or `stop` is set; of a session that is not live until `limit` frames at most.
 
-    Frames are read and scaled in a thread of their own.
+    Frames are read and scaled in a thread of their own. `last`: no other source will follow, so the session ends too.
     """
     count = 0
     async with contextlib.aclosing(_pictures(source, session, stop)) as pictures:
@@ -29,7 +31,8 @@ async def feed(source: Source, session: Session, stop: threading.Event, limit: i
                 count += 1
                 if count == limit:
                     break
-    await session.finish()
+    if last:
+        await session.finish()
 
 
 async def _pictures(source: Source, session: Session, stop: threading.Event) -> AsyncGenerator[Picture, None]:

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, TextIO
 
 LOGGER = "driftcam"
@@ -67,22 +66,31 @@ def to_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def set_up(level: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> Recent:
-    """Log to `stream` (standard error) from now on; returns the newest lines."""
-    stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    if to_journal(stream):
-        handler.setFormatter(JournalFormat("%(message)s"))
-    else:
-        plain = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-        plain.converter = time.gmtime
-        handler.setFormatter(plain)
-    recent, redact = Recent(), Redact()
-    redact.secrets.update(secrets)
-    logger = logging.getLogger(LOGGER)
-    logger.handlers[:] = [handler, recent]
-    for each in logger.handlers:
-        each.addFilter(redact)
-    logger.propagate = False
-    logger.setLevel(level.upper())
-    return recent
+class Logs:
+    """Sets the daemon's log up: to `stream` (standard error), and the newest lines to `recent`."""
+
+    def __init__(self, level: str, stream: TextIO | None = None) -> None:
+        stream = stream or sys.stderr
+        self.recent, self._redact = Recent(), Redact()
+        handlers = [logging.StreamHandler(stream), self.recent]
+        handlers[0].setFormatter(JournalFormat("%(message)s") if to_journal(stream) else _terminal_format())
+        for handler in handlers:
+            handler.addFilter(self._redact)
+        self._logger = logging.getLogger(LOGGER)
+        self._logger.handlers[:] = handlers
+        self._logger.propagate = False
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """The least that is written, one of `LEVELS`."""
+        self._logger.setLevel(level.upper())
+
+    def hide(self, secret: str) -> None:
+        """Never write it."""
+        self._redact.secrets.add(secret)
+
+
+def _terminal_format() -> logging.Formatter:
+    plain = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    plain.converter = time.gmtime
+    return plain

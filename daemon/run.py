@@ -271,7 +271,7 @@ class _Run:
             )
         from daemon.sinks.page import open_page
 
-        sink, address = await open_page(self._core, self._options.source, parse_listen(self._options.listen))
+        sink, address = await open_page(self._core, parse_listen(self._options.listen))
         self._on_page(address)
         return sink
 

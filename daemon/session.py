@@ -159,8 +159,13 @@ class Session:
             "trouble": self.trouble,
             "delivered": self.delivered,
             "dropped": self._stream.dropped + self.dropped_by_sinks,
+            "received": self.rate_in.total,
             "sinks": [sink.name for sink in self._sinks],
         }
+
+    def queues(self) -> dict[str, int]:
+        """How much waits where: frames that the engine has, results that were not delivered yet."""
+        return {"engine": self._stream.frames_waiting, "delivery": self._stream.results_waiting}
 
     async def report(self) -> dict[str, Any]:
         """The engine's own report on this stream, empty if it cannot be had."""

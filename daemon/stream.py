@@ -81,6 +81,16 @@ class Stream:
         """Why there are no results, as far as it is known."""
         return self.broken or ("" if self.attached else self._supervisor.reason)
 
+    @property
+    def frames_waiting(self) -> int:
+        """That the engine has and gave no result for yet."""
+        return len(self._pending)
+
+    @property
+    def results_waiting(self) -> int:
+        """That nobody has taken yet."""
+        return self._results.qsize()
+
     # -- for the session ------------------------------------------------------------------------
 
     async def opened(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,12 @@ from daemon.sessions import DEFAULT
 from engines.api import ParameterError
 
 VIEWERS = 16
+INTERNAL = ("metrics", "preview")  # sinks that nobody asked for
+
+
+async def no_metrics() -> bytes:
+    """Where nobody counts."""
+    return b""
 
 
 @dataclass
@@ -29,9 +35,8 @@ class Context:
 
     Attributes:
         core: engine and sessions.
-        sources: by session, where its frames come from.
         unready: why the daemon is not ready for work, or an empty text.
-        expose: more metrics in Prometheus' text format.
+        expose: all numbers in Prometheus' text format.
         viewers: places for open streams and sockets.
     """
 
@@ -39,9 +44,8 @@ class Context:
     presets: Presets
     recordings: Recordings
     recent: Recent
-    sources: dict[str, str] = field(default_factory=dict)
     unready: Callable[[], str] = lambda: ""
-    expose: Callable[[], bytes] = lambda: b""
+    expose: Callable[[], Awaitable[bytes]] = no_metrics
     viewers: Room = field(default_factory=lambda: Room(VIEWERS))
 
     def __post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Context:
             "version": session.control.version,
             "parameters": parameters_json(session.control.parameters),
             **session.statistics(),
-            "source": self.sources.get(session.name, ""),
+            "sinks": [sink.name for sink in session.sinks if sink.name not in INTERNAL],
             "backend": self.core.supervisor.backend,
             "notices": list(self.core.notices),
             "recording": self.recordings.status(session),

@@ -35,9 +35,14 @@ def refusal(host: str | None, origin: str | None, *, local: bool = True, names: 
         name = None
     if not host or not name or not (is_loopback(name) or name in names or (not local and _is_address(name))):
         return f"Host: {host!r} is not this machine; open the page at the address that was printed"
-    if origin is not None and _host_of(origin) != host.lower():
+    if is_foreign(host, origin):
         return f"Origin: {origin!r} may not use this server"
     return None
+
+
+def is_foreign(host: str, origin: str | None) -> bool:
+    """Whether a page of another origin asks."""
+    return origin is not None and _host_of(origin) != host.lower()
 
 
 def _is_address(name: str) -> bool:

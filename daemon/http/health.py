@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from daemon.http.context import Context
@@ -22,7 +20,7 @@ def operations(context: Context) -> list[Operation]:
         return web.json_response({"ok": not reason, "reason": reason}, status=503 if reason else 200)
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        data = await asyncio.to_thread(context.expose)
+        data = await context.expose()
         return web.Response(body=data, headers={"Content-Type": METRICS})
 
     health, waiting = Content("yes", ref("Health")), Content("not now, and why", ref("Health"))

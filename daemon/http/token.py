@@ -19,7 +19,7 @@ LONGEST = 500
 def read_or_make(path: Path) -> str:
     """The token in a file that only its owner can read, made anew where there is none. Raises `ParameterError`."""
     try:
-        return _read(path)
+        return read(path)
     except FileNotFoundError:
         return _make(path)
 
@@ -32,13 +32,13 @@ def _make(path: Path) -> str:
         with os.fdopen(descriptor, "w") as file:
             file.write(token + "\n")
     except FileExistsError:  # another process was quicker
-        return _read(path)
+        return read(path)
     except OSError as error:
         raise ParameterError("server.token_file", str(path), f"it cannot be written ({error.strerror})") from None
     return token
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
     """Raises `FileNotFoundError`, or `ParameterError` for a file that is not a secret."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -10,7 +10,6 @@ from daemon.http.server import HttpServer
 from daemon.logs import Recent
 from daemon.presets import Presets
 from daemon.recordings import Recordings
-from daemon.sessions import DEFAULT
 
 
 class PageSink:
@@ -34,9 +33,9 @@ class PageSink:
             await self._server.close()
 
 
-async def open_page(core: Core, source: str, listen: tuple[str, int]) -> tuple[PageSink, str]:
+async def open_page(core: Core, listen: tuple[str, int]) -> tuple[PageSink, str]:
     """The sink and the page's address. Raises `ParameterError` where the port cannot be had."""
     recordings = Recordings(recordings_folder(), "driftcam")
-    context = Context(core, Presets(state_folder() / "presets"), recordings, Recent(), {DEFAULT: source})
+    context = Context(core, Presets(state_folder() / "presets"), recordings, Recent())
     server = HttpServer(context)
     return PageSink(server, recordings), await server.start(*listen)

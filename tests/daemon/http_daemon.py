@@ -72,7 +72,7 @@ async def daemon_in(folder: Path) -> AsyncIterator[Daemon]:
     lines: list[str] = []
     core = Core(worker_command(standin.NAME, None), notify=lines.append, patience=IMPATIENT)
     recordings = Recordings(folder / "recordings", "test")
-    context = Context(core, Presets(folder / "presets"), recordings, Recent(), {DEFAULT: "test"})
+    context = Context(core, Presets(folder / "presets"), recordings, Recent())
     try:
         session = core.sessions.open(DEFAULT, START)
         await session.opened()

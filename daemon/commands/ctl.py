@@ -1,0 +1,184 @@
+"""`driftcam ctl`: look at a running daemon and change what it does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from daemon.commands.client import Daemon, add_address
+from engines.api import ParameterError
+
+FOLLOW_EVERY = 1.0
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    ctl = commands.add_parser("ctl", help="control a running daemon")
+    add_address(ctl)
+    actions = ctl.add_subparsers(dest="action", required=True)
+
+    def action(name: str, about: str, does: Any) -> argparse.ArgumentParser:
+        parser = actions.add_parser(name, help=about)
+        parser.set_defaults(main=main, does=does)
+        return parser
+
+    action("status", "what it is doing", status).add_argument("--json", action="store_true", help="for programs")
+    action("set", "change parameters", set_values).add_argument("values", nargs="+", metavar="NAME=VALUE")
+    action("prompt", "a style in words", prompt).add_argument("text", nargs="+")
+    action("style", "named styles", style).add_argument("styles", metavar="NAME[:WEIGHT][,NAME…]")
+    action("style-image", "a picture's style", style_image).add_argument("path", type=Path)
+    preset = action("preset", "keep and use looks", preset_)
+    preset.add_argument("verb", choices=("list", "save", "load", "delete"))
+    preset.add_argument("name", nargs="?")
+    action("snapshot", "the newest picture into a file", snapshot).add_argument("path", type=Path, help=".png or .jpg")
+    action("record", "start or stop a recording", record).add_argument("verb", choices=("start", "stop", "status"))
+    action("sessions", "all sessions", sessions)
+    action("restart-engine", "end the engine process and start another", restart_engine)
+    logs = action("logs", "the newest lines of the log", show_logs)
+    logs.add_argument("-n", "--lines", type=int, default=50, metavar="N")
+    logs.add_argument("-f", "--follow", action="store_true", help="and those that come")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Returns the exit status. Raises `ParameterError` or `RunError`."""
+    options.does(Daemon(options), options)
+    return 0
+
+
+def status(daemon: Daemon, options: argparse.Namespace) -> None:
+    state = daemon.get("/api/state")
+    if options.json:
+        import json
+
+        print(json.dumps(state, indent=2))
+        return
+    for line in describe(state):
+        print(line)
+
+
+def set_values(daemon: Daemon, options: argparse.Namespace) -> None:
+    changes = {}
+    for text in options.values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError("set", text, "write NAME=VALUE, for example strength=0.8")
+        changes[name.strip().replace("-", "_")] = _value(value)
+    _show_look(daemon.send("PATCH", "/api/parameters", changes))
+
+
+def prompt(daemon: Daemon, options: argparse.Namespace) -> None:
+    _show_look(daemon.send("PATCH", "/api/parameters", {"prompt": " ".join(options.text)}))
+
+
+def style(daemon: Daemon, options: argparse.Namespace) -> None:
+    from engines.api.styles import parse_styles
+
+    _show_look(daemon.send("PATCH", "/api/parameters", {"styles": parse_styles(options.styles)}))
+
+
+def style_image(daemon: Daemon, options: argparse.Namespace) -> None:
+    try:
+        data = options.path.read_bytes()
+    except OSError as error:
+        raise ParameterError("style_image", str(options.path), f"it cannot be read ({error.strerror})") from None
+    _show_look(daemon.send("PUT", "/api/style-picture", data))
+
+
+def preset_(daemon: Daemon, options: argparse.Namespace) -> None:
+    if options.verb == "list":
+        presets = daemon.get("/api/presets")
+        print(*presets["names"], sep="\n", end="\n" if presets["names"] else "")
+        print(*presets["damaged"], sep="\n", end="\n" if presets["damaged"] else "", file=sys.stderr)
+        return
+    if options.name is None:
+        raise ParameterError("preset", None, f"write: driftcam ctl preset {options.verb} NAME")
+    method = {"save": "PUT", "load": "POST", "delete": "DELETE"}[options.verb]
+    answer = daemon.send(method, f"/api/presets/{quote(options.name, safe='')}")
+    if answer is not None:
+        _show_look(answer)
+
+
+def snapshot(daemon: Daemon, options: argparse.Namespace) -> None:
+    kind = options.path.suffix.lower().lstrip(".").replace("jpeg", "jpg")
+    if kind not in ("png", "jpg"):
+        raise ParameterError("snapshot", str(options.path), "use a name that ends in .png or .jpg")
+    data = daemon.data("/api/snapshot", format=kind)
+    try:
+        options.path.write_bytes(data)
+    except OSError as error:
+        raise ParameterError("snapshot", str(options.path), f"it cannot be written ({error.strerror})") from None
+
+
+def record(daemon: Daemon, options: argparse.Namespace) -> None:
+    method = {"start": "POST", "stop": "DELETE", "status": "GET"}[options.verb]
+    recording = daemon.send(method, "/api/recording")
+    if recording is None:
+        print("nothing is being recorded")
+        return
+    print("{path}: {frames} frames, {seconds} s, {bytes} bytes".format(**recording))
+
+
+def sessions(daemon: Daemon, options: argparse.Namespace) -> None:
+    for state in daemon.get("/api/sessions"):
+        source = state.get("source") or "no source"
+        print(f"{state['session']:<16}{state['fps']:>6.1f} fps {state['latency_ms']:>6.0f} ms  {source}")
+
+
+def restart_engine(daemon: Daemon, options: argparse.Namespace) -> None:
+    daemon.send("POST", "/api/engine/restart")
+
+
+def show_logs(daemon: Daemon, options: argparse.Namespace) -> None:
+    lines = daemon.get("/api/logs", lines=min(max(options.lines, 1), 1000))
+    shown = 0.0
+    while True:
+        for line in lines:
+            if line["time"] > shown:
+                print(f"{time.strftime('%H:%M:%S', time.localtime(line['time']))} {line['level']:<7} {line['text']}")
+        shown = max([shown, *(line["time"] for line in lines)])
+        if not options.follow:
+            return
+        sys.stdout.flush()
+        time.sleep(FOLLOW_EVERY)
+        lines = daemon.get("/api/logs", lines=1000)
+
+
+def describe(state: dict[str, Any]) -> list[str]:
+    """A state for people, a line each."""
+    recording = state.get("recording")
+    lines = [
+        f"engine     {state['engine']}  {state.get('backend', '')}".rstrip(),
+        f"source     {state.get('source') or 'none'}",
+        f"sinks      {', '.join(state.get('sinks', [])) or 'none'}",
+        f"results    {state['fps']:.1f} fps, {state['latency_ms']:.0f} ms from capture, {state['dropped']} dropped",
+        *_look(state["parameters"]),
+    ]
+    if recording:
+        lines.append(f"recording  {recording['path']}, {recording['seconds']} s")
+    if state.get("reason"):
+        lines.append(f"trouble    {state['reason']}")
+    return lines + [f"notice     {line}" for line in state["notices"]]
+
+
+def _look(parameters: dict[str, Any]) -> list[str]:
+    styles = ", ".join(f"{name} {weight:.2f}" for name, weight in parameters["styles"])
+    picture = " and a picture" if parameters["style_picture"] else ""
+    numbers = " ".join(f"{name}={parameters[name]:g}" for name in ("strength", "freedom", "steps", "seed"))
+    return [f"style      {styles}{picture}", f"look       {numbers} {parameters['width']}x{parameters['height']}"]
+
+
+def _show_look(state: dict[str, Any]) -> None:
+    print(*_look(state["parameters"]), sep="\n")
+
+
+def _value(text: str) -> Any:
+    """As JSON where it is JSON, or else as text."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip()

@@ -1,0 +1,106 @@
+"""`driftcam run`: one run from a source into sinks."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+from engines.api import GUIDANCE_MODES, NOISE_MODES, ParameterError, Parameters
+from engines.api.styles import match_text, parse_styles
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    run = commands.add_parser("run", help="from a source, through the model, into sinks")
+    run.add_argument("--source", required=True, metavar="clip:PATH|webcam[:N]|test")
+    sinks = "file:PATH|page|virtualcam[:DEVICE]"
+    run.add_argument("--sink", required=True, action="append", dest="sinks", metavar=sinks, help="may be repeated")
+    style = run.add_mutually_exclusive_group()
+    style.add_argument("--style", metavar="NAME[:WEIGHT][,NAME…]", help="see: driftcam styles")
+    style.add_argument("--prompt", metavar="TEXT", help="words that resolve to styles")
+    run.add_argument("--style-image", type=Path, metavar="PATH", help="a picture whose style is used")
+    run.add_argument("--strength", type=float, metavar="0…1")
+    run.add_argument("--freedom", type=float, metavar="0…1")
+    run.add_argument("--steps", type=int, metavar="1…8")
+    run.add_argument("--guidance", metavar="|".join(GUIDANCE_MODES))
+    run.add_argument("--guidance-scale", type=float, metavar="G")
+    run.add_argument("--seed", type=int, metavar="N")
+    run.add_argument("--noise", metavar="|".join(NOISE_MODES))
+    run.add_argument("--size", metavar="N|WxH", help="of the model's picture; the source's shape without it")
+    run.add_argument("--frames", type=int, metavar="N", help="end after so many")
+    run.add_argument("--compare", action="store_true", help="files show the source beside the result")
+    run.add_argument("--listen", metavar="HOST:PORT", help="address of the page (127.0.0.1:8900)")
+    run.add_argument("--weights", type=Path, metavar="PATH", help="other weights than the embedded ones")
+    run.add_argument("--report", type=Path, metavar="PATH", help="write speed and memory as JSON")
+    run.set_defaults(main=main)
+
+
+def _parameters(options: argparse.Namespace) -> Parameters:
+    names = ("strength", "freedom", "steps", "guidance", "guidance_scale", "seed", "noise")
+    values = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.style:
+        values["styles"] = parse_styles(options.style)
+    elif options.prompt:
+        values["styles"] = match_text(options.prompt)
+    return Parameters().replace(**values)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Returns the exit status. Raises `ParameterError` or `RunError`."""
+    from daemon.progress import ProgressBar
+    from daemon.run import DEFAULT_LISTEN, Options, run_async
+    from daemon.specs import parse_size
+
+    if arguments.frames is not None and arguments.frames < 1:
+        raise ParameterError("frames", arguments.frames, "give a whole number from 1")
+    if arguments.report is not None and not arguments.report.parent.is_dir():
+        raise ParameterError("report", str(arguments.report), f"there is no folder {str(arguments.report.parent)!r}")
+    options = Options(
+        source=arguments.source,
+        sinks=tuple(arguments.sinks),
+        parameters=_parameters(arguments),
+        size=parse_size(arguments.size) if arguments.size else None,
+        style_image=arguments.style_image,
+        frames=arguments.frames,
+        compare=arguments.compare,
+        listen=arguments.listen or DEFAULT_LISTEN,
+        weights=arguments.weights,
+    )
+    progress = ProgressBar()
+
+    def say(line: str) -> None:
+        progress.clear()
+        print(f"driftcam: {line}", file=sys.stderr, flush=True)
+
+    async def until_signal() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        report = await run_async(
+            options,
+            stop=stop,
+            notify=say,
+            on_progress=progress,
+            on_page=lambda address: say(f"the page is at {address}"),
+        )
+        _write_report(arguments.report, report.to_dict())
+        say(f"{report.frames} frames at {report.fps:.1f} fps")
+
+    try:
+        asyncio.run(until_signal())
+    finally:
+        progress.clear()
+    return 0
+
+
+def _write_report(path: Path | None, report: dict) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    except OSError as error:
+        raise ParameterError("report", str(path), f"it cannot be written ({error.strerror})") from None

@@ -1,0 +1,194 @@
+"""`driftcam serve` as a class: everything that a configuration asks for, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from daemon.bus_server import BusServer
+from daemon.config import Config, differences
+from daemon.config_file import ConfigError
+from daemon.core import Core
+from daemon.engine_process import worker_command
+from daemon.engine_state import Patience
+from daemon.errors import RunError
+from daemon.folders import state_folder
+from daemon.http.context import Context
+from daemon.http.limits import Room
+from daemon.http.server import HttpServer, Security
+from daemon.http.tls import tls_context
+from daemon.http.token import read_or_make
+from daemon.keeping import Kept, KeptSink, KeptSource, KeptStyle
+from daemon.logs import Logs
+from daemon.metrics import Metrics
+from daemon.presets import Presets
+from daemon.pulse import Pulse
+from daemon.recordings import Recordings
+from daemon.sessions import DEFAULT
+from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
+from daemon.systemd import Systemd
+from engines.api import ParameterError, Parameters
+
+log = logging.getLogger("driftcam")
+# What a running daemon takes over from a changed configuration; the rest waits for the next start.
+AT_ONCE = {
+    *("live.source", "live.size", "live.sinks", "live.style_image", "live.parameters"),
+    *("recording.folder", "recording.name", "log.level", "server.requests_per_second", "server.viewers"),
+}
+
+
+class Service:
+    """Opened by `open`, then lives until `close`.
+
+    Attributes:
+        address: of the page, from `open` on.
+    """
+
+    def __init__(self, config: Config, logs: Logs, systemd: Systemd) -> None:
+        self._config, self._logs, self._systemd = config, logs, systemd
+        engine = config.engine
+        patience = Patience(start=engine.start, answer=engine.answer)
+        command = worker_command(engine.implementation or None, engine.weights)
+        self.core = Core(command, notify=log.warning, patience=patience)
+        self._kept: list[Kept] = []
+        self._bus: BusServer | None = None
+        self._presets = Presets(state_folder() / "presets")
+        self._recordings = Recordings(config.recording.folder, config.recording.name)
+        self._metrics = Metrics(self.core)
+        self._pulse = Pulse(self.core, self._metrics, systemd)
+        self._context = Context(
+            self.core,
+            self._presets,
+            self._recordings,
+            logs.recent,
+            unready=self._unready,
+            expose=lambda: self._metrics.expose(self._context.viewers.taken),
+            viewers=Room(config.server.viewers),
+        )
+        self.address = ""
+
+    async def open(self) -> None:
+        """Raises `ParameterError` or `RunError` for what cannot work; what may come later is waited for."""
+        config = self._config
+        for problem in await asyncio.to_thread(self._presets.damaged):
+            log.warning("%s", problem)
+        self._server = HttpServer(self._context, await asyncio.to_thread(self._security))
+        host, port = parse_address(config.server.listen)
+        self.address = await self._server.start(host, port)
+        log.info("the page is at %s", self.address)
+        self._session = self.core.sessions.open(DEFAULT, self._first_parameters(config))
+        if config.bus.enabled:
+            self._start_bus()
+        self._keep_source(config)
+        self._keep_sinks(config)
+        self._pulse.start()
+        if config.live.style_image is not None:
+            self._kept.append(KeptStyle(config.live.style_image, self._session, self.core.notify))
+        self._systemd.ready()
+
+    async def reload(self, load: Callable[[], Config]) -> None:
+        """Take over a changed configuration; one that is wrong changes nothing and is explained."""
+        self._systemd.reloading()
+        try:
+            new = await asyncio.to_thread(load)
+            await self._take_over(new)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.core.notify(problem)
+            self.core.notify("the configuration stays as it was")
+        except (ParameterError, RunError) as error:
+            self.core.notify(str(error))
+        finally:
+            self._systemd.ready()
+
+    async def close(self) -> None:
+        """Free everything; recordings are complete then."""
+        self._systemd.stopping()
+        await self._pulse.close()
+        for kept in self._kept:
+            await kept.close()
+        try:
+            await self._recordings.close()
+        except RunError as error:
+            log.error("%s", error)
+        if self._bus is not None:
+            await self._bus.close()
+        if self.address:
+            await self._server.close()
+        await self.core.close()
+
+    async def _take_over(self, new: Config) -> None:
+        changed, self._config = differences(self._config, new), new
+        live, server, recording = new.live, new.server, new.recording
+        self._logs.set_level(new.log.level)
+        self._recordings.folder, self._recordings.name = recording.folder, recording.name
+        self._server.rates.per_second, self._context.viewers.most = server.requests_per_second, server.viewers
+        if {"live.source", "live.size"} & set(changed):
+            await self._close(KeptSource)
+            self._keep_source(new)
+        if "live.sinks" in changed:
+            await self._close(KeptSink)
+            self._keep_sinks(new)
+        if "live.style_image" in changed:
+            await self._close(KeptStyle)
+            if live.style_image is not None:
+                self._kept.append(KeptStyle(live.style_image, self._session, self.core.notify))
+        if "live.parameters" in changed:
+            await self._session.control.change(live.parameters or Parameters().to_dict())
+        log.info("the configuration was read again: %s", ", ".join(changed) or "nothing has changed")
+        if later := [name for name in changed if name not in AT_ONCE]:
+            self.core.notify(f"takes effect with the next start: {', '.join(later)}")
+
+    async def _close(self, kind: type[Kept]) -> None:
+        for kept in [kept for kept in self._kept if isinstance(kept, kind)]:
+            await kept.close()
+            self._kept.remove(kept)
+
+    def _keep_source(self, config: Config) -> None:
+        if config.live.source:
+            size = parse_size(config.live.size) if config.live.size else None
+            spec = parse_source(config.live.source)
+            self._kept.append(KeptSource(spec, self._session, size, self.core.notify))
+
+    def _keep_sinks(self, config: Config) -> None:
+        for text in config.live.sinks:
+            self._kept.append(KeptSink(parse_sink(text), self._session, self.core.notify))
+
+    def _start_bus(self) -> None:
+        bus = BusServer(
+            self.core.sessions,
+            defaults=lambda: self._first_parameters(self._config),
+            presets=self._presets,
+            notice=lambda: self.core.notices[-1] if self.core.notices else "",
+            page=lambda: self.address,
+        )
+        try:
+            log.info("the frame bus is at %s", bus.start())
+        except ParameterError as error:  # another daemon, or no runtime folder: everything else works without it
+            self.core.notify(str(error))
+            return
+        self._bus = bus
+
+    def _security(self) -> Security:
+        """Raises `ParameterError`."""
+        server = self._config.server
+        token = read_or_make(server.token_file) if server.needs_token else None
+        if token is not None:
+            self._logs.hide(token)
+        local = is_loopback(parse_address(server.listen)[0])
+        hosts = tuple(name.lower() for name in server.hosts)
+        return Security(token, local, hosts, server.requests_per_second, tls_context(server.tls_cert, server.tls_key))
+
+    def _unready(self) -> str:
+        if self._session.trouble:
+            return self._session.trouble
+        return self._pulse.trouble
+
+    @staticmethod
+    def _first_parameters(config: Config) -> Parameters:
+        parameters = config.live.first_parameters()
+        if config.live.size:
+            width, height = parse_size(config.live.size)
+            parameters = parameters.replace(width=width, height=height)
+        return parameters
