@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -31,19 +31,26 @@ _FRAMES = "fp16"  # what the kernels of the frame path know
 
 class TensorRtBackend:
     """One card. What it stands on can be given for tests: `driver`, `library` and `engine_of`, which stands for
-    `engines.tensorrt.prepare.prepare`.
+    `engines.tensorrt.prepare.prepare`. With `refit` its networks' weights can be replaced.
     """
 
     name, multiple, least = "tensorrt", UNIT, Ranges().rows[0] * UNIT
 
-    def __init__(self, driver: Driver | None = None, library: Library | None = None, engine_of=prepare) -> None:
+    def __init__(
+        self,
+        driver: Driver | None = None,
+        library: Library | None = None,
+        engine_of: Callable[..., bytes] = prepare,
+        refit: bool = False,
+    ) -> None:
         folder = cache_folder()
         self._library = library or load()
-        self._driver = driver or CudaDriver(folder.with_name("kernels"))
+        self.driver = driver or CudaDriver(folder.with_name("kernels"))
         self._card = "" if driver else ask_driver().cards[0].name
+        self._refit = refit
         self._engine_of, self._cache, self._folder = engine_of, EngineCache(folder), folder
-        self.precisions: Sequence[str] = precisions_of(self._driver.target)
-        self._lanes = Lanes(self._driver)
+        self.precisions: Sequence[str] = precisions_of(self.driver.target)
+        self._lanes = Lanes(self.driver)
         self._runners: dict[tuple[str, str, str], Runner] = {}
         self._lock = threading.Lock()  # a new size is compiled beside the running networks
 
@@ -58,9 +65,9 @@ class TensorRtBackend:
         precision = choose_precision(self, precision)
         if spec.frame and precision not in (_FRAMES, "fp8"):
             precision = _FRAMES
-        self._driver.use()
+        self.driver.use()
         runner = self._runner(spec, precision, progress)
-        network = TensorRtNetwork(spec, shapes, runner, self._driver, self._lanes, _DTYPES[precision])
+        network = TensorRtNetwork(spec, shapes, runner, self.driver, self._lanes, _DTYPES[precision])
         runner.keep_compiled()
         taken = time.perf_counter() - started
         network.cost = Cost(self._card, precision, count(spec.module), network.memory, taken)
@@ -71,11 +78,13 @@ class TensorRtBackend:
         with self._lock:
             if key not in self._runners:
                 # Data-centre TensorRT builds for the card at hand alone.
-                ahead = self._library.flavour == "tensorrt_rtx" and self._driver.target in TARGETS
-                target = self._driver.target if ahead else "current"
-                engine = self._engine_of(spec, target, precision, self._cache, progress=progress, notify=_log.warning)
-                compiled = self._folder / f"{spec.name}-{precision}-{self._driver.target}.compiled"
-                self._runners[key] = Runner(self._library, self._driver, engine, spec.name, compiled)
+                ahead = self._library.flavour == "tensorrt_rtx" and self.driver.target in TARGETS
+                target = self.driver.target if ahead else "current"
+                engine = self._engine_of(
+                    spec, target, precision, self._cache, refit=self._refit, progress=progress, notify=_log.warning
+                )
+                compiled = self._folder / f"{spec.name}-{precision}-{self.driver.target}.compiled"
+                self._runners[key] = Runner(self._library, self.driver, engine, spec.name, compiled)
             return self._runners[key]
 
 

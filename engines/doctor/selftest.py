@@ -34,7 +34,17 @@ def try_backends() -> list[Finding]:
             findings.append(Finding(f"try {name}", "absent", error.advice))
             continue
         findings += [try_network(backend, reference, spec) for spec in embedded_specs()]
+        if name == "tensorrt":
+            findings += _try_card(backend)
     return findings
+
+
+def _try_card(backend: Backend) -> list[Finding]:
+    from engines.backends.tensorrt_backend import TensorRtBackend
+    from engines.doctor.gpu import try_card
+
+    assert isinstance(backend, TensorRtBackend)
+    return try_card(backend)
 
 
 def try_network(backend: Backend, reference: Backend, spec: NetworkSpec) -> Finding:

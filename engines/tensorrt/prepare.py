@@ -61,7 +61,7 @@ def prepare(
 
     def make() -> bytes:
         with tempfile.TemporaryDirectory(prefix="driftcam-") as folder:
-            onnx = export_onnx(spec, Path(folder) / f"{spec.name}.onnx", precision, ranges)
+            onnx = export_onnx(spec, Path(folder) / f"{spec.name}.onnx", precision, ranges, keep_weights=refit)
             weights = tuple(spec.module.state_dict()) if refit else ()
             return build(BuildJob(spec.name, onnx, target, precision, profile_of(spec, ranges), weights), progress)
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from engines.embedded.model import embedded_specs
-from engines.network import NetworkSpec
+from engines.network import NetworkSpec, Ranges
+
+SMALL = Ranges(batch=(1, 1, 4), rows=(2, 3, 5), columns=(2, 3, 5))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,5 +32,26 @@ def embedded_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, st
             spec = next(s for s in embedded_specs() if s.name == name)
             made[name, precision] = spec, export_onnx(spec, folder / f"{name}-{precision}.onnx", precision)
         return made[name, precision]
+
+    return exported
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[NetworkSpec, Path]]:
+    """A network of a tiny checkpoint and its ONNX graph over `SMALL`, exported once in a run."""
+    folder, made = tmp_path_factory.mktemp("tiny"), {}
+
+    def exported(layout: str, name: str, precision: str = "fp32", residuals: bool = False) -> tuple[NetworkSpec, Path]:
+        from engines.export import checkpoint_specs, export_onnx
+        from tests.engines.test_checkpoints import full_vae, tiny_unet
+
+        key = (layout if name == "unet" else "any", name, precision, residuals)  # all have the same autoencoder
+        if key not in made:
+            torch.manual_seed(0)
+            specs = checkpoint_specs(tiny_unet(layout).eval(), full_vae().eval(), residuals=residuals)
+            spec = next(s for s in specs if s.name == name)
+            path = folder / f"{'-'.join(map(str, key))}.onnx"
+            made[key] = spec, export_onnx(spec, path, precision, SMALL)
+        return made[key]
 
     return exported

@@ -7,28 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 pytest.importorskip("onnxscript")
 if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
 from engines.api.errors import ParameterError
-from engines.export import PRECISIONS, checkpoint_specs, export_onnx
+from engines.export import PRECISIONS
 from engines.network import NetworkSpec, Ranges
 from engines.tensorrt import builder
 from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
 from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
-from tests.engines.test_checkpoints import full_vae, tiny_unet
+from tests.engines.conftest import SMALL
 
 TARGETS = ("sm75", "sm86", "sm89", "sm120")
-SMALL = Ranges(batch=(1, 1, 4), rows=(2, 3, 5), columns=(2, 3, 5))
-
-
-def job(spec: NetworkSpec, path: Path, target: str = "sm89", precision: str = "fp16", **changes) -> BuildJob:
-    ranges = changes.pop("ranges", Ranges())
-    export_onnx(spec, path, precision, ranges)
-    return BuildJob(spec.name, path, target, precision, profile_of(spec, ranges), **changes)
 
 
 @pytest.fixture(scope="session")
@@ -70,17 +62,20 @@ def test_the_embedded_networks_for_every_generation(name: str, target: str, embe
     assert phases and set(phases.values()) == {1.0}, "every phase came to its end"
 
 
-def test_networks_of_a_checkpoint(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    for spec in checkpoint_specs(tiny_unet("sd-turbo").eval(), full_vae().eval(), residuals=True):
-        assert build(job(spec, tmp_path / f"{spec.name}.onnx", ranges=SMALL)), spec.name
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["encoder", "unet", "decoder"])
+def test_networks_of_a_checkpoint_for_every_generation(name: str, target: str, tiny_onnx) -> None:
+    spec, path = tiny_onnx("sd-turbo", name, "fp16", residuals=True)
+    assert build(BuildJob(name, path, target, "fp16", profile_of(spec, SMALL)))
 
 
 def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(embedded_job) -> None:
     """Read back by TensorRT's own parser; an engine itself is only opened on a machine with a driver."""
     trt = load().trt
-    for precision, kind in (("fp32", trt.float32), ("fp16", trt.float16), ("bf16", trt.bfloat16)):
-        spec, described = embedded_job("velocity", precision=precision)
+    kinds = {"fp32": trt.float32, "fp16": trt.float16, "bf16": trt.bfloat16}
+    for name, precision in (("velocity", "fp32"), ("velocity", "fp16"), ("encoder", "bf16")):
+        spec, described = embedded_job(name, precision=precision)
+        kind = kinds[precision]
         logger = trt.Logger(trt.Logger.ERROR)
         network = trt.Builder(logger).create_network(0)
         assert trt.OnnxParser(network, logger).parse_from_file(str(described.onnx))
@@ -91,6 +86,7 @@ def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(embedded_
         for tensor in inputs:
             least, _, most = described.profile[tensor.name]
             assert [n == -1 for n in tensor.shape] == [a != b for a, b in zip(least, most, strict=True)]
+    described = embedded_job("velocity")[1]
     assert described.profile["x"][0] == (1, 20, 32, 32) and described.profile["x"][2] == (16, 20, 128, 128)
 
 

@@ -14,6 +14,7 @@ from engines import Engine, Parameters
 from engines.api.errors import ParameterError
 from engines.backends.tensorrt_backend import TensorRtBackend
 from engines.backends.torch_backend import TorchBackend
+from engines.doctor import gpu
 from engines.embedded.model import embedded_specs
 from engines.network import NetworkSpec, picture
 from engines.tensorrt.memory import RESERVE, resident_weights
@@ -45,7 +46,7 @@ def test_networks_give_what_torch_gives(simulated, index: int) -> None:
         assert result.shape == expected.shape and result.dtype == expected.dtype
         tolerance = 1 if spec.frame == "out" else 2e-2 * expected.abs().max()
         assert (result.float() - expected.float()).abs().max() <= tolerance
-    assert backend._driver.replays == 4
+    assert backend.driver.replays == 4
     assert ours.cost.memory > ours.cost.parameters * 2 and ours.cost.precision == "fp16"
 
 
@@ -67,6 +68,23 @@ def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
             break
     assert result.shape == (200, 320, 3) and trt.built == ["encoder", "decoder", "velocity"]
     engines.backends.open_backend.cache_clear()
+
+
+def test_the_checks_for_a_card_pass_on_the_simulated_one_and_see_faults(simulated, monkeypatch) -> None:
+    """`driftcam doctor --full` on a user's machine runs these; here on the simulated card."""
+    backend, trt = simulated
+    assert "alpha kept" in gpu.check_frames(backend.driver)
+    assert "1024x1024" in gpu.check_sizes(backend) and trt.built == ["filter"]
+    assert "given back" in gpu.check_memory(backend)
+    assert " ms" in gpu.check_weights(backend)
+    free = iter([8 << 30, 7 << 30])
+    monkeypatch.setattr(backend.driver, "free_memory", lambda: next(free))
+    monkeypatch.setattr(gpu, "_compare", lambda *_: None)
+    with pytest.raises(ValueError, match="1074 MB are never given back"):
+        gpu.check_memory(backend)
+    monkeypatch.setattr(backend.driver, "launch", lambda kernel, stream: None)
+    with pytest.raises(ValueError, match="the tensor differs"):
+        gpu.check_frames(backend.driver)
 
 
 def test_refitted_weights_count_from_the_next_call(simulated) -> None:
