@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -55,14 +54,22 @@ class LoopbackCamera:
         """Raises `CameraLost`."""
         self.close()
         try:
-            self._prepare()
+            if self._real:
+                self._prepare()
             self._camera = self._opener(self._device, *self.size, self._fps)
+            if self._real and (size := self._taken_size()) != self.size:
+                self._camera.close()
+                self.size = size
+                self._camera = self._opener(self._device, *self.size, self._fps)
             if self._real:
                 v4l2.claim(self._device)
                 self._watch = os.open(self._device, os.O_RDWR | os.O_CLOEXEC)
         except (RuntimeError, OSError) as error:
             self.close()
             raise CameraLost(str(error).replace("\n", "; ")) from None
+        except CameraLost:
+            self.close()
+            raise
         self._checked = 0.0
 
     def send(self, i420: np.ndarray) -> None:
@@ -85,17 +92,16 @@ class LoopbackCamera:
         self._camera = self._watch = None
 
     def _prepare(self) -> None:
-        if not self._real:
-            return
-        with v4l2.opened(self._device) as descriptor:
-            held = bool(v4l2.capabilities(descriptor) & v4l2.CAPTURE)  # by a program that had it before
-            shown = v4l2.shown_format(descriptor) if held else None
         if not v4l2.revive(self._device):
             raise CameraLost("another program writes to it")
-        if shown is not None and shown[2] == FOURCC:
-            self.size = shown[:2]
-        with contextlib.suppress(OSError):
-            v4l2.announce_rate(self._device, self._fps)
+        v4l2.announce_rate(self._device, self._fps)
+
+    def _taken_size(self) -> tuple[int, int]:
+        """What the device made of the size it was asked for: a program that has it open holds the old one."""
+        taken = v4l2.taken_format(self._device)
+        if taken is not None and taken[2] != FOURCC:
+            raise CameraLost(f"a program has it open in {_words(taken)}; close that first")
+        return taken[:2] if taken is not None else self.size
 
     def _check(self, watch: int) -> None:
         """Writing hides its errors, but the device shows what became of it."""

@@ -28,12 +28,19 @@ def capabilities(descriptor: int) -> int:
 
 
 def shown_format(descriptor: int) -> tuple[int, int, str] | None:
-    """Width, height and FourCC that a program which opens the camera gets; None while it shows nothing.
+    """Width, height and FourCC that a program which opens the camera gets; None while it shows nothing."""
+    return _format(descriptor, CAPTURE)
 
-    It is asked from the capture side: v4l2loopback takes whoever asks for the output's format for a producer.
-    """
+
+def taken_format(device: str) -> tuple[int, int, str] | None:
+    """Width, height and FourCC that `device`, which this process has open for output, takes."""
+    formats = (_format(descriptor, OUTPUT) for descriptor in _own_descriptors(device))
+    return next((taken for taken in formats if taken is not None), None)
+
+
+def _format(descriptor: int, side: int) -> tuple[int, int, str] | None:
     reply = bytearray(_FORMAT_BYTES)
-    struct.pack_into("I", reply, 0, CAPTURE)
+    struct.pack_into("I", reply, 0, side)
     try:
         fcntl.ioctl(descriptor, G_FMT, reply)
     except OSError:
@@ -74,10 +81,19 @@ def claim(device: str) -> None:
     """
     if LOOPBACK_VERSION.exists():  # 0.12 does not tell its version
         return
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in _own_descriptors(device):
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{descriptor}") == device:
-                fcntl.ioctl(int(descriptor), STREAMON, struct.pack("i", OUTPUT))
+            fcntl.ioctl(descriptor, STREAMON, struct.pack("i", OUTPUT))
+
+
+def _own_descriptors(device: str) -> list[int]:
+    """Those of this process that are open on `device`: pyvirtualcam keeps its own to itself."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile, by another thread
+            if os.readlink(f"/proc/self/fd/{name}") == device:
+                found.append(int(name))
+    return found
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from pyvirtualcam.camera import register_backend
 
 from daemon.frames import Picture, Result
 from daemon.placeholder import placeholder
-from daemon.sinks import virtualcam
+from daemon.sinks import loopback, v4l2, virtualcam
+from daemon.sinks.loopback import CameraLost, LoopbackCamera
 from daemon.sinks.virtualcam import VirtualCameraSink, find_device, next_due
 from engines.api import ParameterError
 
@@ -192,3 +193,61 @@ def test_the_device_is_chosen_by_its_label(tmp_path: Path) -> None:
     assert find_device(4, tmp_path) == "/dev/video4"
     with pytest.raises(ParameterError, match="video7"):
         find_device(7, tmp_path)
+
+
+class Kernel:
+    """The answers of a v4l2loopback device, in the place of its ioctls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capabilities, self.shown, self.taken = v4l2.OUTPUT, (64, 32, "YU12"), (64, 32, "YU12")
+        monkeypatch.setattr(v4l2, "capabilities", lambda descriptor: self.capabilities)
+        monkeypatch.setattr(v4l2, "shown_format", lambda descriptor: self.shown)
+        monkeypatch.setattr(v4l2, "taken_format", lambda device: self.taken)
+        monkeypatch.setattr(v4l2, "announce_rate", lambda device, fps: None)
+        monkeypatch.setattr(loopback, "CHECK_S", 0.0)
+
+
+def kernel_camera(width: int = 64, height: int = 32) -> LoopbackCamera:
+    """On a file that is a character device, as the sink's is."""
+    return LoopbackCamera("/dev/null", width, height, 50.0, open_camera)
+
+
+def test_pictures_that_do_not_arrive_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyvirtualcam says nothing when writing fails."""
+    kernel, picture = Kernel(monkeypatch), np.zeros((48, 64), np.uint8)
+    camera = kernel_camera()
+    camera.open()
+    camera.send(picture)
+    for shown, words in [(None, "nothing"), ((320, 240, "YUYV"), "320×240 YUYV")]:
+        kernel.shown = shown
+        with pytest.raises(CameraLost, match=f"it shows {words} instead of 64×32 YU12"):
+            camera.send(picture)
+    kernel.shown = (64, 32, "YU12")
+    camera.open()
+    camera.send(picture)
+    camera.close()
+
+
+def test_the_size_stays_while_a_program_has_the_camera_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(monkeypatch)
+    camera = kernel_camera(128, 72)
+    kernel.taken = (64, 32, "YU12")  # whatever it is asked for
+    camera.open()
+    assert camera.size == (64, 32)
+    camera.send(np.zeros((48, 64), np.uint8))
+    camera.close()
+    kernel.taken = (64, 32, "YUYV")
+    with pytest.raises(CameraLost, match="a program has it open in 64×32 YUYV; close that first"):
+        camera.open()
+
+
+def test_a_device_that_another_program_writes_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(monkeypatch)
+    kernel.capabilities = v4l2.CAPTURE
+    with pytest.raises(CameraLost, match="another program writes to it"):
+        kernel_camera().open()
+
+
+def test_a_device_that_is_none_is_told_in_one_line() -> None:
+    with pytest.raises(CameraLost, match="Inappropriate ioctl for device"):
+        kernel_camera().open()

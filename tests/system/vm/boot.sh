@@ -8,7 +8,7 @@ cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/driftcam-vm}
 "$here/prepare.sh" "$cache"
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-printf 'export PATH=%q HOME=%q PYTHONPATH=%q PYTHONDONTWRITEBYTECODE=1 VM_CACHE=%q\ncd %q\n' \
+printf 'export PATH=%q HOME=%q PYTHONPATH=%q PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 VM_CACHE=%q\ncd %q\n' \
   "$PATH" "$HOME" "${PYTHONPATH:-}" "$cache" "$PWD" >"$work/command"
 printf '%q ' "$@" >>"$work/command"
 timeout "${VM_TIMEOUT:-420}" qemu-system-x86_64 \
@@ -16,7 +16,7 @@ timeout "${VM_TIMEOUT:-420}" qemu-system-x86_64 \
   -display none -serial stdio -monitor none -no-reboot -nic none -kernel "$cache/vmlinuz" -initrd "$cache/initrd.gz" \
   -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
   -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on driftcam-vm=$work/command" \
-  </dev/null | stdbuf -oL tr -d '\r' | tee "$work/log" || true
+  </dev/null | stdbuf -o0 tr -d '\r' | tee "$work/log" || true
 status=$(sed -n 's/^VM_STATUS=\([0-9]*\).*/\1/p' "$work/log" | tail -1)
 [ -n "$status" ] || echo "the virtual machine did not come to its end" >&2
 exit "${status:-125}"

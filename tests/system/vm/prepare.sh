@@ -22,7 +22,7 @@ newer=(-o Dir::Etc::sourcelist="$PWD/newer.list" -o Dir::Etc::sourceparts=- -o D
 apt-get "${newer[@]}" update -qq || echo "a newer v4l2loopback cannot be had" >&2
 cd packages
 apt-get download -qq "linux-image-$kernel" v4l2loopback-dkms
-apt-get "${newer[@]}" download -qq v4l2loopback-dkms || true
+apt-get "${newer[@]}" download -qq v4l2loopback-dkms v4l2loopback-utils || true
 cd ..
 dpkg-deb -x packages/linux-image-*.deb tree
 mv "tree/boot/vmlinuz-$kernel" vmlinuz
@@ -34,6 +34,10 @@ for package in packages/v4l2loopback-dkms_*.deb; do
   make -s -C "$headers" M="$PWD/$source" modules >>make.log 2>&1
   cp "$source/v4l2loopback.ko" "${source##*/}.ko"
   rm -rf loopback
+done
+
+for package in packages/v4l2loopback-utils_*.deb; do
+  dpkg-deb --fsys-tarfile "$package" | tar -xO ./usr/bin/v4l2loopback-ctl >v4l2loopback-ctl && chmod +x v4l2loopback-ctl
 done
 
 # The modules are numbered: the order in which they must be loaded.
