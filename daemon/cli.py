@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from daemon.doctor import doctor
 
         return doctor(given[1:])
+    if given[:1] == ["obs"]:
+        from daemon.obs.command import main as obs
+
+        return obs(given[1:])
     options = _parser().parse_args(given)
     try:
         return options.main(options)
@@ -51,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("styles", help="list the named styles").set_defaults(main=_styles)
     commands.add_parser("doctor", help="what this machine has, what will be used and why")
     commands.add_parser("engine", help="build, list, verify and prune TensorRT engines")
+    commands.add_parser("obs", help="set OBS up and follow it")
     for family in (run, serve, ctl, top, config, service):
         family.add(commands)
     return parser
