@@ -92,6 +92,7 @@ static void filter_tick(void *data, float seconds)
 {
     struct filter *filter = data;
     filter->drawn = false;
+    stream_tick(filter->stream);
     if (filter->seen && platform_now() - filter->drawn_at > UNSEEN) {
         filter->seen = false;
         bus_client_want(filter->stream->client, false, false);

@@ -62,6 +62,12 @@ static uint32_t output_height(void *data)
     return status.height;
 }
 
+static void output_tick(void *stream, float seconds)
+{
+    stream_tick(stream);
+    (void)seconds;
+}
+
 static void output_render(void *stream, gs_effect_t *effect)
 {
     stream_draw(stream, NULL, output_width(stream), output_height(stream));
@@ -83,6 +89,7 @@ static struct obs_source_info output_info = {
     .hide = output_hide,
     .get_width = output_width,
     .get_height = output_height,
+    .video_tick = output_tick,
     .video_render = output_render,
 };
 

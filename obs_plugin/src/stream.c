@@ -99,6 +99,7 @@ void stream_destroy(struct stream *stream, struct capture *capture)
     gs_effect_destroy(stream->effect);
     obs_leave_graphics();
     bus_client_destroy(stream->client);
+    obs_weak_source_release(stream->weak);
     pthread_mutex_destroy(&stream->lock);
     bfree(stream);
 }
@@ -147,6 +148,17 @@ void stream_update(struct stream *stream, obs_data_t *settings)
         bus_client_call(stream->client);
     if (apply)
         bus_client_preset(stream->client, preset);
+}
+
+void stream_tick(struct stream *stream)
+{
+    if (stream->weak)
+        return;
+    /* When the last reference to a source goes, its weak one may be freed before the source is destroyed. */
+    obs_weak_source_t *weak = obs_source_get_weak_source(stream->source);
+    pthread_mutex_lock(&stream->lock);
+    stream->weak = weak;
+    pthread_mutex_unlock(&stream->lock);
 }
 
 void stream_shape(struct stream *stream, uint32_t width, uint32_t height)

@@ -35,7 +35,8 @@ struct stream {
     char own_session[32]; /* used unless the settings name one: two filters never share a look by accident */
 
     pthread_mutex_t lock; /* for what follows */
-    struct look look;     /* as the settings say */
+    obs_weak_source_t *weak; /* taken while OBS still holds the source; NULL before the first tick */
+    struct look look;        /* as the settings say */
     uint32_t detail;
     char picture_path[1024], sent_picture[1024];
     char preset[STATE_NAME_SIZE];
@@ -60,6 +61,9 @@ void stream_destroy(struct stream *stream, struct capture *capture);
 
 void stream_defaults(obs_data_t *settings, bool filter);
 void stream_update(struct stream *stream, obs_data_t *settings);
+
+/* In every tick. */
+void stream_tick(struct stream *stream);
 
 /* The source that is filtered has this size now. */
 void stream_shape(struct stream *stream, uint32_t width, uint32_t height);

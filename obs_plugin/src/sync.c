@@ -50,8 +50,14 @@ static void adopt(void *argument)
 
 static void queue_adoption(struct stream *stream, const struct look *look)
 {
+    pthread_mutex_lock(&stream->lock);
+    obs_weak_source_t *weak = stream->weak;
+    obs_weak_source_addref(weak);
+    pthread_mutex_unlock(&stream->lock);
+    if (!weak)
+        return;
     struct adoption *adoption = bzalloc(sizeof *adoption);
-    adoption->source = obs_source_get_weak_source(stream->source);
+    adoption->source = weak;
     adoption->look_changed = look != NULL;
     if (look)
         adoption->look = *look;

@@ -25,7 +25,7 @@ BOLD = {"strength": 1.0, "freedom": 0.3, "steps": 1, "detail": 256}
 
 
 class Daemon:
-    """A process; `pid` changes with `restart`."""
+    """A process, that may be started again."""
 
     def __init__(self, obs: Obs) -> None:
         self._obs = obs
