@@ -92,7 +92,12 @@ class KeptSink(Kept):
     async def _use(self) -> None:
         session = self._session
         sink: Sink = await asyncio.to_thread(
-            open_sink, self._spec, USUAL_FPS, why=self._why, notify=self._notify_from_thread
+            open_sink,
+            self._spec,
+            USUAL_FPS,
+            sound=session.sound,
+            why=self._why,
+            notify=self._notify_from_thread,
         )
         session.add_sink(sink)
         try:

@@ -40,7 +40,8 @@ class Recordings:
         try:
             fps = round(session.statistics()["fps"]) or USUAL_FPS
             low, high = FPS_RANGE
-            recorder = await asyncio.to_thread(Recorder, self.folder, self.name, float(min(max(fps, low), high)))
+            rate = float(min(max(fps, low), high))
+            recorder = await asyncio.to_thread(Recorder, self.folder, self.name, rate, sound=session.sound)
         finally:
             self._starting.discard(session.name)
         self._running[session.name] = session, recorder

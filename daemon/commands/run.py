@@ -9,15 +9,16 @@ import signal
 import sys
 from pathlib import Path
 
+from daemon.specs import SINKS, SOURCES
 from engines.api import GUIDANCE_MODES, NOISE_MODES, ParameterError, Parameters
 from engines.api.styles import match_text, parse_styles
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser("run", help="from a source, through the model, into sinks")
-    run.add_argument("--source", required=True, metavar="clip:PATH|webcam[:N]|test")
-    sinks = "file:PATH|page|virtualcam[:DEVICE]"
-    run.add_argument("--sink", required=True, action="append", dest="sinks", metavar=sinks, help="may be repeated")
+    run.add_argument("--source", required=True, metavar="KIND[:WHICH]", help=" or ".join(SOURCES.values()))
+    sinks = f"{' or '.join(SINKS.values())}; may be repeated"
+    run.add_argument("--sink", required=True, action="append", dest="sinks", metavar="KIND[:WHICH]", help=sinks)
     style = run.add_mutually_exclusive_group()
     style.add_argument("--style", metavar="NAME[:WEIGHT][,NAME…]", help="see: driftcam styles")
     style.add_argument("--prompt", metavar="TEXT", help="words that resolve to styles")

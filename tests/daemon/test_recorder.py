@@ -18,6 +18,7 @@ from daemon.core import Core
 from daemon.engine_process import worker_command
 from daemon.errors import RunError
 from daemon.frames import Picture, Result
+from daemon.recordings import Recordings
 from daemon.session import Session
 from daemon.sinks import encoders
 from daemon.sinks.recorder import Recorder, free_path
@@ -222,3 +223,17 @@ def test_a_snapshot_that_fails_leaves_the_older_one(tmp_path: Path, monkeypatch:
         write_snapshot(image, path)
     assert path.read_bytes() == b"an older one"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_a_recording_that_the_api_starts_has_the_sources_sound(session: Session, tmp_path: Path) -> None:
+    session.sound = Sound()
+    recordings = Recordings(tmp_path, "live")
+    path = Path((await recordings.start(session))["path"])
+    async with asyncio.timeout(30):
+        while (status := recordings.status(session)) is None or status["frames"] < 20:
+            session.sound.write(Chunk(np.full((2, RATE // 50), 0.5, np.float32), time.monotonic_ns()))
+            await asyncio.sleep(0.02)
+    await recordings.stop(session)
+    with av.open(str(path)) as container:
+        loud = [np.abs(frame.to_ndarray()).max() for frame in container.decode(audio=0)]
+    assert max(loud) > 0.4
