@@ -96,6 +96,7 @@ class Engine:
         self.parameters = parameters or Parameters()
         self._weights, self._backend, self._pipeline = weights, open_backend(backend), pipeline
         self._readout, self._anchored = readout, anchored
+        self._building_now: dict | None = None
         self._anchor = Anchor(STRIDE)
         self._shift_in, self._shift_out = Shift(), Shift()
         self._lock = threading.Lock()
@@ -187,10 +188,11 @@ class Engine:
         return self._model.style_vector(as_rgb(picture))
 
     def report(self) -> dict:
-        """Counters, median and p95 of each stage in ms, memory and what runs the networks."""
+        """Counters, median and p95 of each stage in ms, memory, what runs the networks and how far a build is."""
         stages = self.clock.summary()
         return {
             "backend": self._backend.describe(),
+            "building": self._building_now,
             "pipeline": self._pipeline,
             "frames": self._frames,
             "skipped": self._skipped,
@@ -227,10 +229,15 @@ class Engine:
         if current is not None and current.size == size:
             model = current
         else:
-            model = EmbeddedModel(*size, backend=self._backend.name, weights=self._weights)
+            model = EmbeddedModel(*size, backend=self._backend.name, weights=self._weights, progress=self._progress)
         for rows in self._rows(parameters):
             model.prepare(rows)
+        self._building_now = None
         return model
+
+    def _progress(self, phase: str, share: float) -> None:
+        """Remember for the report how far a build is; called from the thread that builds."""
+        self._building_now = {"phase": phase, "share": round(share, 3)}
 
     def _fits(self, model: EmbeddedModel, parameters: Parameters) -> bool:
         return model.size == _padded_size(parameters, self._backend) and all(map(model.ready, self._rows(parameters)))

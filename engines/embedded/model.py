@@ -42,7 +42,9 @@ def embedded_specs(weights: Path | None = None) -> list[NetworkSpec]:
 
 
 class EmbeddedModel:
-    """Networks of one size. `height` and `width` are in pixels, multiples of `MULTIPLE` (32).
+    """Networks of one size. `height` and `width` are in pixels, multiples of `MULTIPLE` (32) and of the backend's.
+
+    `progress` is told of builds that take their time, from the thread that makes the model.
 
     Raises:
         ParameterError: weights missing or not what their checksum says; unknown backend.
@@ -50,14 +52,24 @@ class EmbeddedModel:
 
     channels = LATENT_CHANNELS
 
-    def __init__(self, height: int, width: int, *, backend: str = "auto", weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        backend: str = "auto",
+        weights: Path | None = None,
+        progress: base.Progress | None = None,
+    ) -> None:
         self.size = (height, width)
+        self._progress = progress
         self._folder = weights or WEIGHTS
         self._backend = open_backend(backend)
         encoder, self._unet, decoder = embedded_specs(self._folder)
         self.latent_size = (height // STRIDE, width // STRIDE)
-        self._encode = self._backend.compile(encoder, {"pixels": (1, 3, height, width)})
-        self._decode = self._backend.compile(decoder, {"latent": (1, LATENT_CHANNELS, *self.latent_size)})
+        self._encode = self._backend.compile(encoder, {"pixels": (1, 3, height, width)}, progress=progress)
+        latent = (1, LATENT_CHANNELS, *self.latent_size)
+        self._decode = self._backend.compile(decoder, {"latent": latent}, progress=progress)
         self._velocity: dict[int, Network] = {}
 
     def prepare(self, batch: int) -> None:
@@ -65,7 +77,7 @@ class EmbeddedModel:
         if batch not in self._velocity:
             latent = (batch, LATENT_CHANNELS, *self.latent_size)
             shapes = {"x": latent, "photo": latent, "t": (batch,), "level": (batch,), "style": (batch, STYLE_DIM)}
-            self._velocity[batch] = self._backend.compile(self._unet, shapes)
+            self._velocity[batch] = self._backend.compile(self._unet, shapes, progress=self._progress)
 
     def ready(self, batch: int) -> bool:
         """Whether the velocity network is compiled for exactly `batch` rows."""
