@@ -17,6 +17,7 @@ from daemon.control import changed
 from daemon.folders import recordings_folder, state_folder
 from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
 from engines.api import Parameters
+from engines.api.model_files import ModelFiles, parse_loras
 
 ENVIRONMENT = "DRIFTCAM_"
 Positive = Annotated[float, Field(gt=0, le=3600)]
@@ -105,15 +106,25 @@ class EngineSection(Section):
     """The engine process.
 
     Attributes:
-        weights: other weights than the embedded ones.
+        weights: folder of a Stable Diffusion checkpoint in the layout of diffusers; without it the embedded model.
+        vae: folder of another autoencoder for the checkpoint, such as TAESD.
+        loras: PATH or PATH:WEIGHT each, for the checkpoint.
+        solver: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what the checkpoint's folder names.
         implementation: MODULE:CLASS of another engine; empty is the embedded one.
         start, answer: seconds that it may take to start, and to deal with a frame, before it is started again.
     """
 
     weights: FilePath | None = None
+    vae: FilePath | None = None
+    loras: Annotated[list[str], _as_given(parse_loras)] = []
+    solver: Literal["auto", "ddim", "lcm", "turbo"] = "auto"
     implementation: Annotated[str, Field(pattern=r"^$|^[\w.]+:\w+$")] = ""
     start: Positive = 120
     answer: Positive = 30
+
+    def model(self) -> ModelFiles:
+        """What the engine process loads."""
+        return ModelFiles(self.weights, self.vae, parse_loras(self.loras), self.solver)
 
 
 class Bus(Section):

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from engines.api import ParameterError, Parameters
-from engines.api.styles import match_text
+from engines.api.parameters import MAX_PROMPT
+from engines.api.styles import led_by
 
 
 class Applier(Protocol):
@@ -28,11 +29,13 @@ def changed(parameters: Parameters, changes: object) -> Parameters:
     if not isinstance(changes, dict) or not changes:
         raise ParameterError("changes", changes, "send an object of parameters and their new values")
     values: dict[str, Any] = dict(changes)
+    if "styles" in values:
+        values.setdefault("prompts", ())  # who picks a style has done with the words
     if "prompt" in values:
         prompt = values.pop("prompt")
-        if not isinstance(prompt, str) or len(prompt) > 1000:
-            raise ParameterError("prompt", prompt, "give a text of at most 1000 letters")
-        values["styles"] = match_text(prompt)
+        if not isinstance(prompt, str) or not 0 < len(prompt) <= MAX_PROMPT:
+            raise ParameterError("prompt", prompt, f"give a text of 1 to {MAX_PROMPT} letters")
+        values |= led_by(prompt)
     return parameters.replace(**values)
 
 

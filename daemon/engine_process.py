@@ -11,13 +11,13 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from daemon.engine_port import Listener, Port
 from daemon.measure import oom_kills
 from daemon.wire import Wire
 from engines.api import ParameterError, Parameters
 from engines.api.bus import SLOTS, BusError, Message, MessageType, SlotPool, create_memory
+from engines.api.model_files import ModelFiles
 from engines.api.parameters import SIZE_RANGE
 
 SLOT_BYTES = SIZE_RANGE[1] ** 2 * 3
@@ -28,11 +28,15 @@ class EngineGone(Exception):
     """The engine process ended; the text says why."""
 
 
-def worker_command(engine: str | None = None, weights: Path | None = None) -> list[str]:
+def worker_command(engine: str | None = None, model: ModelFiles | None = None) -> list[str]:
     """How the engine process is started: with the embedded model unless told otherwise."""
     command = [sys.executable, "-P", "-m", "engines.worker"]
     command += ["--engine", engine] if engine else []
-    command += ["--weights", str(weights)] if weights else []
+    model = model or ModelFiles()
+    command += ["--weights", str(model.weights)] if model.weights else []
+    command += ["--vae", str(model.vae)] if model.vae else []
+    command += ["--solver", model.solver]
+    command += [part for path, weight in model.loras for part in ("--lora", f"{path}:{weight}")]
     return command
 
 

@@ -26,6 +26,7 @@ from daemon.sinks.opening import open_sink
 from daemon.sources import Source, open_source
 from daemon.specs import Spec, parse_listen, parse_sink, parse_source
 from engines.api import ParameterError, Parameters
+from engines.api.model_files import ModelFiles
 
 DEFAULT_LISTEN = "127.0.0.1:8900"
 STOP_PATIENCE = 5.0
@@ -44,7 +45,7 @@ class Options:
         frames: end after so many results.
         compare: a file shows the frame beside the result.
         listen: address of the page.
-        weights: other weights than the embedded ones.
+        model: what the engine loads.
         engine: MODULE:CLASS of another engine.
         patience: of the supervisor.
     """
@@ -57,7 +58,7 @@ class Options:
     frames: int | None = None
     compare: bool = False
     listen: str = DEFAULT_LISTEN
-    weights: Path | None = None
+    model: ModelFiles = field(default_factory=ModelFiles)
     engine: str | None = None
     patience: Patience = field(default_factory=Patience)
 
@@ -165,7 +166,7 @@ class _Run:
         parse_listen(options.listen)
         self._sinks: list[Sink] = []
         # The engine loads its libraries while the source and the sinks are opened.
-        self._core = Core(worker_command(options.engine, options.weights), notify=notify, patience=options.patience)
+        self._core = Core(worker_command(options.engine, options.model), notify=notify, patience=options.patience)
 
     async def open(self) -> None:
         """Everything else that can be wrong with the options is found here."""

@@ -49,7 +49,7 @@ class Service:
         self._config, self._logs, self._systemd = config, logs, systemd
         engine = config.engine
         patience = Patience(start=engine.start, answer=engine.answer)
-        command = worker_command(engine.implementation or None, engine.weights)
+        command = worker_command(engine.implementation or None, engine.model())
         self.core = Core(command, notify=log.warning, patience=patience)
         self._kept: list[Kept] = []
         self._bus: BusServer | None = None

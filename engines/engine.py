@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import resource
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,15 +18,15 @@ from torch import Tensor
 
 from engines.anchor import Anchor, Shift
 from engines.api.errors import ParameterError
+from engines.api.model_files import ModelFiles
 from engines.api.parameters import Parameters
-from engines.backends import Backend, open_backend
-from engines.embedded.model import MULTIPLE, EmbeddedModel, style_condition
-from engines.embedded.networks import STRIDE, degrade, hiding_level
+from engines.backends import open_backend
+from engines.embedded.model import EmbeddedSource
 from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
 from engines.guidance import Guidance
-from engines.schedules import flow
+from engines.model import Model, ModelSource
 from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
 from engines.temporal import TemporalNoise, compile_kernels
 from engines.timing import StageClock
@@ -56,7 +56,7 @@ class _Tag:
 
     pts: int
     index: int
-    model: EmbeddedModel
+    model: Model
     height: int
     width: int
     offset: tuple[float, float]
@@ -69,7 +69,7 @@ class Engine:
 
     Args:
         parameters: where to start; see `Parameters`.
-        weights: folder of the embedded model's weights; None for those shipped.
+        model: which one to load; None for the embedded one as shipped.
         backend: one of `engines.backends.BACKENDS`.
         pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
             `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
@@ -84,7 +84,7 @@ class Engine:
         self,
         parameters: Parameters | None = None,
         *,
-        weights: Path | None = None,
+        model: ModelFiles | None = None,
         backend: str = "auto",
         pipeline: str = "sequential",
         readout: str = "band_limited",
@@ -94,16 +94,17 @@ class Engine:
             raise ParameterError("pipeline", pipeline, f"choose from: {', '.join(PIPELINES)}")
         self.clock = StageClock()
         self.parameters = parameters or Parameters()
-        self._weights, self._backend, self._pipeline = weights, open_backend(backend), pipeline
+        self._backend, self._pipeline = open_backend(backend), pipeline
+        self._source = open_source(model or ModelFiles())
+        self._source.check(self.parameters)
         self._readout, self._anchored = readout, anchored
-        self._building_now: dict | None = None
-        self._anchor = Anchor(STRIDE)
+        self._anchor = Anchor(self._source.stride)
         self._shift_in, self._shift_out = Shift(), Shift()
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
         self._builder: ThreadPoolExecutor | None = None
         self._side = ThreadPoolExecutor(1, "noise")
-        self._building: Future[EmbeddedModel] | None = None
+        self._building: Future[Model] | None = None
         self._frames = self._skipped = 0
         self._newest = -(2**63)
         self._last: np.ndarray | None = None
@@ -177,22 +178,25 @@ class Engine:
     def update(self, parameters: Parameters) -> None:
         """Use `parameters` from the next frame on. May be called from any thread.
 
-        A new size is compiled beside the running networks and takes effect, together with the rest of
-        the change, when it is ready; until then the stream goes on as it was.
+        A new size is compiled and a new prompt encoded beside the running networks; it takes effect, together with
+        the rest of the change, when it is ready. Until then the stream goes on as it was.
+
+        Raises:
+            ParameterError: the model cannot do what is asked for; the stream goes on as it was.
         """
+        self._source.check(parameters)
         with self._lock:
             self._wanted = parameters
 
     def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
         """The style of any picture as 100 numbers, for `Parameters.style_vector`."""
-        return self._model.style_vector(as_rgb(picture))
+        return self._source.style_vector(as_rgb(picture))
 
     def report(self) -> dict:
-        """Counters, median and p95 of each stage in ms, memory, what runs the networks and how far a build is."""
+        """Counters, median and p95 of each stage in ms, memory and what runs the networks."""
         stages = self.clock.summary()
         return {
             "backend": self._backend.describe(),
-            "building": self._building_now,
             "pipeline": self._pipeline,
             "frames": self._frames,
             "skipped": self._skipped,
@@ -223,24 +227,26 @@ class Engine:
                 self._wanted = None
         self._apply(wanted)
 
-    def _build(self, parameters: Parameters, current: EmbeddedModel | None = None) -> EmbeddedModel:
+    def _build(self, parameters: Parameters, current: Model | None = None) -> Model:
         """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
-        size = _padded_size(parameters, self._backend)
-        if current is not None and current.size == size:
-            model = current
-        else:
-            model = EmbeddedModel(*size, backend=self._backend.name, weights=self._weights, progress=self._progress)
+        size = self._padded_size(parameters)
+        model = current if current and current.size == size else self._source.model(*size, self._backend)
         for rows in self._rows(parameters):
-            model.prepare(rows)
-        self._building_now = None
+            model.prepare(parameters, rows)
         return model
 
-    def _progress(self, phase: str, share: float) -> None:
-        """Remember for the report how far a build is; called from the thread that builds."""
-        self._building_now = {"phase": phase, "share": round(share, 3)}
+    def _fits(self, model: Model, parameters: Parameters) -> bool:
+        return model.size == self._padded_size(parameters) and all(
+            model.ready(parameters, rows) for rows in self._rows(parameters)
+        )
 
-    def _fits(self, model: EmbeddedModel, parameters: Parameters) -> bool:
-        return model.size == _padded_size(parameters, self._backend) and all(map(model.ready, self._rows(parameters)))
+    def _padded_size(self, parameters: Parameters) -> tuple[int, int]:
+        """(height, width) of the networks: the next that model and backend have."""
+        unit = math.lcm(self._source.multiple, self._backend.multiple)
+        height, width = (
+            max(self._backend.least, math.ceil(side / unit) * unit) for side in (parameters.height, parameters.width)
+        )
+        return height, width
 
     def _rows(self, parameters: Parameters) -> set[int]:
         """Rows of the network's calls: the frames in flight, without and with what guidance adds to them."""
@@ -252,17 +258,16 @@ class Engine:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""
         self.parameters = parameters
         self._gate.reset()  # even a still picture is to show the change
-        self._style = style_condition(parameters)[0]
-        self._level = torch.tensor(hiding_level(parameters.freedom))
+        self._condition = self._model.conditioning(parameters)
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
-        self._plan = Plan(flow(parameters.steps, parameters.strength), guidance)
+        self._plan = Plan(self._model.schedule(parameters.steps, parameters.strength), guidance)
         height, width = self._model.size
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._input = torch.from_numpy(self._canvas[None])
         self._scaled = np.zeros((parameters.height, parameters.width, 3), np.uint8)
         self._luma = np.zeros(working_size(parameters.height, parameters.width), np.uint8)
         self._placed_luma = np.zeros(working_size(height, width), np.uint8)
-        fields = max(1, self._plan.schedule.noise_fields) + 1  # the last hides the photograph
+        fields = max(1, self._plan.schedule.noise_fields) + self._model.hiding_fields
         identity = (self._model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
             self._noise_identity = identity
@@ -322,9 +327,7 @@ class Engine:
         return torch.from_numpy(noise)
 
     def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
-        hidden = degrade(photo, noises[-1:], self._level.view(1))[0]
-        condition = {"photo": hidden, "level": self._level, "style": self._style}
-        return Frame(photo[0], noises[:-1], condition, tag)
+        return Frame(photo[0], noises, self._condition(photo, noises), tag)
 
     def _pictures(self, done: list[Finished]) -> list[Stylised]:
         """Decoded results. All share the decoder's buffer, so that all but the last are copied out of it."""
@@ -348,13 +351,21 @@ class Engine:
         return Stylised(self._last, tag.pts, tag.index)
 
 
-def _padded_size(parameters: Parameters, backend: Backend) -> tuple[int, int]:
-    """(height, width) of the networks: the next that the backend has, multiples of at least 32."""
-    unit = max(MULTIPLE, backend.multiple)
-    height, width = (
-        max(backend.least, math.ceil(side / unit) * unit) for side in (parameters.height, parameters.width)
-    )
-    return height, width
+@functools.lru_cache(maxsize=2)
+def open_source(files: ModelFiles) -> ModelSource:
+    """The model, read once for all streams of a process. Raises `ParameterError`."""
+    weights = files.weights
+    if weights is not None and (weights / "model_index.json").exists():
+        try:
+            from engines.checkpoint_model import CheckpointSource
+        except ImportError as error:
+            advice = f"checkpoints need {error.name}: pip install 'driftcam[checkpoints]'"
+            raise ParameterError("weights", str(weights), advice) from None
+        return CheckpointSource(weights, vae=files.vae, loras=files.loras, solver=files.solver)
+    if files.vae is not None or files.loras:
+        name, value = ("vae", files.vae) if files.vae else ("lora", files.loras[0][0])
+        raise ParameterError(name, str(value), "it goes with a checkpoint, whose folder is given as weights")
+    return EmbeddedSource(weights)
 
 
 def peak_memory_mb() -> int:

@@ -31,6 +31,7 @@ from engines.api.bus import (
     encode,
 )
 from engines.api.errors import ParameterError
+from engines.api.model_files import ModelFiles, parse_loras
 from engines.api.parameters import Parameters
 from engines.hosted import HostedStream
 from engines.inbox import Inbox
@@ -195,7 +196,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="engines.worker", description=main.__doc__)
     parser.add_argument("--bus-fd", type=int, required=True, help="inherited end of the bus socket")
     parser.add_argument("--engine", default="engines.engine:Engine", metavar="MODULE:CLASS")
-    parser.add_argument("--weights", type=Path, help="weights other than the embedded ones")
+    parser.add_argument("--weights", type=Path, help="see `ModelFiles`")
+    parser.add_argument("--vae", type=Path)
+    parser.add_argument("--solver", default="auto")
+    parser.add_argument("--lora", action="append", default=[], metavar="PATH:WEIGHT")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # the daemon decides when the engine ends
         signal.signal(number, signal.SIG_IGN)
@@ -205,7 +209,8 @@ def main(arguments: list[str] | None = None) -> int:
         module, _, name = options.engine.partition(":")
         engine_class = getattr(importlib.import_module(module), name)  # slow: libraries load
         link.send(Message(MessageType.HELLO, body={"role": "engine", "pid": os.getpid()}))
-        Worker(link, lambda parameters: engine_class(parameters, weights=options.weights)).run()
+        model = ModelFiles(options.weights, options.vae, parse_loras(options.lora), options.solver)
+        Worker(link, lambda parameters: engine_class(parameters, model=model)).run()
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except Exception as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from daemon.specs import SINKS, SOURCES
 from engines.api import GUIDANCE_MODES, NOISE_MODES, ParameterError, Parameters
-from engines.api.styles import match_text, parse_styles
+from engines.api.model_files import ModelFiles, parse_loras
+from engines.api.styles import led_by, parse_styles
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -34,7 +35,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--frames", type=int, metavar="N", help="end after so many")
     run.add_argument("--compare", action="store_true", help="files show the source beside the result")
     run.add_argument("--listen", metavar="HOST:PORT", help="address of the page (127.0.0.1:8900)")
-    run.add_argument("--weights", type=Path, metavar="PATH", help="other weights than the embedded ones")
+    run.add_argument("--weights", type=Path, metavar="FOLDER", help="a Stable Diffusion checkpoint (diffusers layout)")
+    run.add_argument("--vae", type=Path, metavar="FOLDER", help="another autoencoder for the checkpoint, such as TAESD")
+    run.add_argument("--solver", default="auto", metavar="auto|ddim|lcm|turbo", help="an LCM-LoRA needs lcm")
+    run.add_argument("--lora", action="append", default=[], metavar="PATH[:WEIGHT]", help="for the checkpoint")
     run.add_argument("--report", type=Path, metavar="PATH", help="write speed and memory as JSON")
     run.set_defaults(main=main)
 
@@ -45,7 +49,7 @@ def _parameters(options: argparse.Namespace) -> Parameters:
     if options.style:
         values["styles"] = parse_styles(options.style)
     elif options.prompt:
-        values["styles"] = match_text(options.prompt)
+        values |= led_by(options.prompt)
     return Parameters().replace(**values)
 
 
@@ -68,7 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
         frames=arguments.frames,
         compare=arguments.compare,
         listen=arguments.listen or DEFAULT_LISTEN,
-        weights=arguments.weights,
+        model=ModelFiles(arguments.weights, arguments.vae, parse_loras(arguments.lora), arguments.solver),
     )
     progress = ProgressBar()
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from engines.api import GUIDANCE_MODES, NOISE_MODES, Parameters
-from engines.api.parameters import INTEGERS, RANGES, SIZE_RANGE
+from engines.api.parameters import INTEGERS, MAX_PROMPT, MAX_PROMPTS, RANGES, SIZE_RANGE
 from engines.api.styles import STYLE_NAMES
 
 
@@ -21,6 +21,11 @@ def _parameter(name: str) -> dict[str, Any]:
         style = {"type": "string", "enum": list(STYLE_NAMES)}
         pair = {"type": "array", "prefixItems": [style, weight], "minItems": 2, "maxItems": 2}
         return {"type": "array", "items": pair, "minItems": 1, "description": "pairs of a style and its weight"}
+    if name == "prompts":
+        weight = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6}
+        text = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT}
+        pair = {"type": "array", "prefixItems": [text, weight], "minItems": 2, "maxItems": 2}
+        return {"type": "array", "items": pair, "maxItems": MAX_PROMPTS, "description": "texts and their weights"}
     choices = {"guidance": GUIDANCE_MODES, "noise": NOISE_MODES}
     return {"type": "string", "enum": list(choices[name])}
 
@@ -49,7 +54,12 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "additionalProperties": False,
         "properties": {
             **LOOK,
-            "prompt": {"type": "string", "maxLength": 1000, "description": "words that resolve to styles"},
+            "prompt": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": MAX_PROMPT,
+                "description": "leads a checkpoint; its words resolve to styles of the embedded model",
+            },
             "style_vector": {"type": "null", "description": "null ends the style of a picture"},
         },
     },

@@ -16,6 +16,7 @@ GUIDANCE_MODES = ("none", "full", "self", "initialize")
 NOISE_MODES = ("warped", "fixed", "independent")
 STYLE_VECTOR_LENGTH = 100
 SIZE_RANGE = (64, 1024)
+MAX_PROMPTS, MAX_PROMPT = 8, 1000
 
 RANGES: dict[str, tuple[float, float]] = {
     "strength": (0.0, 1.0),
@@ -39,6 +40,8 @@ class Parameters:
 
     Attributes:
         styles: named styles and their weights (any positive numbers; normalised to sum 1).
+        prompts: texts and their weights for a checkpoint (any positive numbers). The embedded model is led by `styles`,
+            to which words resolve (`engines.api.styles.match_text`); a checkpoint without prompts reads their names.
         style_vector: 100 numbers from a picture (`Engine.style_vector`), or None.
         style_image_weight: share of `style_vector` in the blend with `styles`, 0 to 1.
         strength: share of the noise schedule that is run; 0 gives back the input, 1 starts from noise.
@@ -57,6 +60,7 @@ class Parameters:
     """
 
     styles: tuple[tuple[str, float], ...] = (("starry-night", 1.0),)
+    prompts: tuple[tuple[str, float], ...] = ()
     style_vector: tuple[float, ...] | None = None
     style_image_weight: float = 1.0
     strength: float = 1.0
@@ -77,6 +81,7 @@ class Parameters:
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "styles", _checked_styles(self.styles))
+        set_(self, "prompts", _checked_prompts(self.prompts))
         set_(self, "style_vector", _checked_vector(self.style_vector))
         for name, (low, high) in RANGES.items():
             set_(self, name, _checked_number(name, getattr(self, name), low, high))
@@ -150,6 +155,23 @@ def _checked_styles(value: Any) -> tuple[tuple[str, float], ...]:
     if scale <= 0:
         raise ParameterError("styles", value, "give at least one weight above 0")
     return tuple((name, weight / scale) for name, weight in total.items() if weight > 0)
+
+
+def _checked_prompts(value: Any) -> tuple[tuple[str, float], ...]:
+    """At most `MAX_PROMPTS` texts with weights above 0."""
+    advice = f"give at most {MAX_PROMPTS} pairs of a text of 1 to {MAX_PROMPT} letters and a weight above 0"
+    try:
+        pairs = [(text, weight) for text, weight in value]
+    except (TypeError, ValueError):
+        raise ParameterError("prompts", value, advice) from None
+    if len(pairs) > MAX_PROMPTS:
+        raise ParameterError("prompts", f"{len(pairs)} texts", advice)
+    for text, weight in pairs:
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_PROMPT:
+            raise ParameterError("prompts", text, advice)
+        if _checked_number("prompt weight", weight, 0.0, 1e6) <= 0:
+            raise ParameterError("prompts", weight, advice)
+    return tuple((text, float(weight)) for text, weight in pairs)
 
 
 def _checked_vector(value: Any) -> tuple[float, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 
@@ -71,6 +72,17 @@ def match_text(text: str, limit: int = 3) -> tuple[tuple[str, float], ...]:
         raise ParameterError("prompt", text, f"no word fits a style; names: {', '.join(STYLE_NAMES)}")
     ranked = sorted((n for n in scores if scores[n] >= best / 2), key=lambda n: -scores[n])[:limit]
     return tuple((name, scores[name]) for name in ranked)
+
+
+def led_by(text: str) -> dict[str, object]:
+    """The parameters that a prompt comes down to: the text itself, and the styles that its words name, if any do.
+
+    Which of them leads is the model's own affair, and so is a prompt without such a word.
+    """
+    values: dict[str, object] = {"prompts": ((text, 1.0),)}
+    with contextlib.suppress(ParameterError):
+        values["styles"] = match_text(text)
+    return values
 
 
 def _score(word: str, name: str, about: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,18 +14,30 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from engines.api.errors import ParameterError
 from engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
-from engines.api.styles import STYLE_NAMES
-from engines.backends import Network, base, open_backend
+from engines.api.styles import STYLE_NAMES, match_text
+from engines.backends import Backend, base
+from engines.backends.base import Shapes
 from engines.embedded import networks
-from engines.embedded.networks import LATENT_CHANNELS, STRIDE, STYLE_DIM, UNET_STRIDE, Decoder, Encoder, FlowUNet
+from engines.embedded.networks import (
+    LATENT_CHANNELS,
+    STRIDE,
+    STYLE_DIM,
+    UNET_STRIDE,
+    Decoder,
+    Encoder,
+    FlowUNet,
+    degrade,
+    hiding_level,
+)
+from engines.model import Conditioning, RowsNetwork
 from engines.network import BATCH, NetworkSpec, picture
+from engines.schedules import Schedule, flow
+from engines.stream import Condition
 
 WEIGHTS = Path(__file__).parent / "weights"
-MULTIPLE = STRIDE * UNET_STRIDE
 _STYLE_PICTURE = 256  # side of the picture the style-vector predictor sees
 
 
@@ -41,79 +53,87 @@ def embedded_specs(weights: Path | None = None) -> list[NetworkSpec]:
     ]
 
 
-class EmbeddedModel:
-    """Networks of one size. `height` and `width` are in pixels, multiples of `MULTIPLE` (32) and of the backend's.
-
-    `progress` is told of builds that take their time, from the thread that makes the model.
+class EmbeddedSource:
+    """The embedded model's weights, those shipped or others in `folder`.
 
     Raises:
-        ParameterError: weights missing or not what their checksum says; unknown backend.
+        ParameterError: weights missing or not what their checksum says.
     """
 
-    channels = LATENT_CHANNELS
+    stride = STRIDE
+    multiple = STRIDE * UNET_STRIDE
 
-    def __init__(
-        self,
-        height: int,
-        width: int,
-        *,
-        backend: str = "auto",
-        weights: Path | None = None,
-        progress: base.Progress | None = None,
-    ) -> None:
-        self.size = (height, width)
-        self._progress = progress
-        self._folder = weights or WEIGHTS
-        self._backend = open_backend(backend)
-        encoder, self._unet, decoder = embedded_specs(self._folder)
-        self.latent_size = (height // STRIDE, width // STRIDE)
-        self._encode = self._backend.compile(encoder, {"pixels": (1, 3, height, width)}, progress=progress)
-        latent = (1, LATENT_CHANNELS, *self.latent_size)
-        self._decode = self._backend.compile(decoder, {"latent": latent}, progress=progress)
-        self._velocity: dict[int, Network] = {}
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or WEIGHTS
+        self._specs = embedded_specs(self._folder)
 
-    def prepare(self, batch: int) -> None:
-        """Compile the velocity network for `batch` rows ahead of its first use; from any thread."""
-        if batch not in self._velocity:
-            latent = (batch, LATENT_CHANNELS, *self.latent_size)
-            shapes = {"x": latent, "photo": latent, "t": (batch,), "level": (batch,), "style": (batch, STYLE_DIM)}
-            self._velocity[batch] = self._backend.compile(self._unet, shapes, progress=self._progress)
+    def check(self, parameters: Parameters) -> None:
+        """Raises `ParameterError` for a prompt of which no word fits a style."""
+        for text, _ in parameters.prompts:
+            match_text(text)
 
-    def ready(self, batch: int) -> bool:
-        """Whether the velocity network is compiled for exactly `batch` rows."""
-        return batch in self._velocity
-
-    def encode(self, frame: Tensor) -> Tensor:
-        """(1, H, W, 3) u8 to (1, C, h, w); overwritten by the next call."""
-        return self._encode(frame)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """(1, C, h, w) to (1, H, W, 3) u8; overwritten by the next call."""
-        return self._decode(latent)
-
-    def predict(self, x: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
-        """Velocity ε - x at time t: (B, C, h, w). `condition` holds rows of photo, level and style.
-
-        A number of rows that is not compiled borrows the next larger network, if there is one: a stream
-        that fills or empties must not wait for a compiler.
-        """
-        rows = len(x)
-        size = min((size for size in tuple(self._velocity) if size >= rows), default=rows)
-        self.prepare(size)
-        inputs = [x, condition["photo"], t, condition["level"], condition["style"]]
-        if size > rows:
-            inputs = [F.pad(value, (0, 0) * (value.dim() - 1) + (0, size - rows)) for value in inputs]
-        return self._velocity[size](*inputs)[:rows]
-
-    @staticmethod
-    def unconditional(condition: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same condition without a style: the negative branch of classifier-free guidance."""
-        return {**condition, "style": torch.zeros_like(condition["style"])}
+    def model(self, height: int, width: int, backend: Backend) -> EmbeddedModel:
+        return EmbeddedModel(self._specs, height, width, backend)
 
     def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
         """Style vector of an (H, W, 3) u8 RGB picture: 100 numbers."""
         small = cv2.resize(picture, (_STYLE_PICTURE, _STYLE_PICTURE), interpolation=cv2.INTER_AREA)
         return tuple(float(v) for v in _predictor(self._folder)(small[None].astype(np.float32) / 255).reshape(-1))
+
+
+class EmbeddedModel:
+    """See `engines.model.Model`."""
+
+    channels = LATENT_CHANNELS
+    hiding_fields = 1
+
+    def __init__(self, specs: Sequence[NetworkSpec], height: int, width: int, backend: Backend) -> None:
+        encoder, velocity, decoder = specs
+        self.size = (height, width)
+        self.latent_size = (height // STRIDE, width // STRIDE)
+        latent = (LATENT_CHANNELS, *self.latent_size)
+        self._encode = backend.compile(encoder, {"pixels": (1, 3, height, width)})
+        self._decode = backend.compile(decoder, {"latent": (1, *latent)})
+
+        def shapes(rows: int) -> Shapes:
+            picture = (rows, *latent)
+            return {"x": picture, "photo": picture, "t": (rows,), "level": (rows,), "style": (rows, STYLE_DIM)}
+
+        self._velocity = RowsNetwork(velocity, shapes, backend)
+
+    def prepare(self, parameters: Parameters, rows: int) -> None:
+        self._velocity.prepare(rows)
+
+    def ready(self, parameters: Parameters, rows: int) -> bool:
+        return self._velocity.ready(rows)
+
+    def conditioning(self, parameters: Parameters) -> Conditioning:
+        """The photograph's latent hidden by the last noise field as far as the freedom says, and the style."""
+        style = style_condition(parameters)[0]
+        level = torch.tensor(hiding_level(parameters.freedom))
+
+        def condition(photo: Tensor, noises: Tensor) -> Condition:
+            return {"photo": degrade(photo, noises[-1:], level.view(1))[0], "level": level, "style": style}
+
+        return condition
+
+    def schedule(self, steps: int, strength: float) -> Schedule:
+        return flow(steps, strength)
+
+    def encode(self, frame: Tensor) -> Tensor:
+        return self._encode(frame)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self._decode(latent)
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Velocity ε − x at time t; `condition` holds rows of photo, level and style."""
+        return self._velocity(x, condition["photo"], t, condition["level"], condition["style"])
+
+    @staticmethod
+    def unconditional(condition: Condition) -> Condition:
+        """The same condition without a style."""
+        return {**condition, "style": torch.zeros_like(condition["style"])}
 
 
 def style_condition(parameters: Parameters) -> Tensor:

@@ -9,12 +9,13 @@ import os
 import resource
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from engines.api import ParameterError, Parameters
+from engines.api.model_files import ModelFiles
+from engines.api.styles import match_text
 
 REFUSED, HANGS, DIES, RAISES, DIES_AT_START, HUNGRY = 101, 102, 103, 104, 105, 106
 NAME = "tests.daemon.standin:Engine"
@@ -29,9 +30,10 @@ class Stylised:
 
 
 class Engine:
-    def __init__(self, parameters: Parameters, weights: Path | None = None) -> None:
-        if weights is not None:
-            raise ParameterError("weights", str(weights), "the file is damaged")
+    def __init__(self, parameters: Parameters, model: ModelFiles | None = None) -> None:
+        if model is not None and model.weights is not None:
+            raise ParameterError("weights", str(model.weights), "the file is damaged")
+        self._check(parameters)
         if parameters.seed == DIES_AT_START:
             raise MemoryError("no memory left on the device")
         self._parameters, self._count = parameters, 0
@@ -54,10 +56,16 @@ class Engine:
         self._count += 1
         return [Stylised(self._image, pts, self._count - 1)]
 
+    @staticmethod
+    def _check(parameters: Parameters) -> None:
+        for text, _ in parameters.prompts:
+            match_text(text)
+
     def flush(self) -> list[Stylised]:
         return []
 
     def update(self, parameters: Parameters) -> None:
+        self._check(parameters)
         if parameters.seed == REFUSED:
             raise ParameterError("seed", parameters.seed, "this engine does not like it")
         self._parameters = parameters

@@ -89,7 +89,7 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path: Path, listen: str) -> N
         ("[live.parameters]\nstrength = 3", 2, ["live.parameters.strength", "3", "0 to 1"]),
         ("live.parameters.steps = 'x'", 1, ["live.parameters.steps", "'x'"]),
         ('[live]\nparameters = {stlyes = "x"}', 2, ["stlyes", "did you mean styles"]),
-        ("[live.parameters]\nprompt = 'zzzz'", 2, ["live.parameters.prompt", "'zzzz'"]),
+        ("[live.parameters]\nprompt = ''", 2, ["live.parameters.prompt", "1 to 1000"]),
         ("[sever]\nx = 1", 1, ["sever", "did you mean server"]),
         ("[engine]\nwieghts = 'x'", 2, ["engine.wieghts", "did you mean weights"]),
         ("[engine]\nanswer = -1", 2, ["engine.answer", "-1"]),

@@ -16,6 +16,7 @@ import pytest
 from daemon.core import Core
 from daemon.errors import RunError
 from engines.api import ParameterError, Parameters
+from engines.api.model_files import ModelFiles
 from tests.daemon import standin
 from tests.daemon.conftest import ROOT, Running, read_clip, start_run, with_seed, write_clip
 
@@ -121,7 +122,7 @@ async def test_a_process_that_is_no_engine_is_refused_with_its_reason(says: str,
 
 async def test_damaged_weights_are_named(tmp_path: Path, clip: Path) -> None:
     with pytest.raises(ParameterError, match=r"weights: .*damaged"):
-        await start_run(f"clip:{clip}", f"file:{tmp_path / 'o.mp4'}", weights=tmp_path / "w.safetensors").task
+        await start_run(f"clip:{clip}", f"file:{tmp_path / 'o.mp4'}", model=ModelFiles(tmp_path / "w.safetensors")).task
 
 
 async def test_a_change_that_the_engine_refuses_leaves_the_stream_as_it_was() -> None:

@@ -10,7 +10,8 @@ import torch
 
 from engines.api import ParameterError, Parameters
 from engines.api.styles import STYLE_NAMES
-from engines.embedded.model import WEIGHTS, EmbeddedModel, load_networks, style_condition
+from engines.backends import open_backend
+from engines.embedded.model import WEIGHTS, EmbeddedSource, load_networks, style_condition
 from engines.embedded.networks import STYLE_DIM, degrade
 
 BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
@@ -18,7 +19,7 @@ BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 ha
 
 @pytest.fixture(scope="module")
 def models():
-    return {name: EmbeddedModel(64, 96, backend=name) for name in ("openvino", "torch")}
+    return {name: EmbeddedSource().model(64, 96, open_backend(name)) for name in ("openvino", "torch")}
 
 
 def test_backends_agree_on_the_velocity(models):
@@ -72,7 +73,7 @@ def test_damaged_weights_are_refused_by_name(tmp_path, damage):
         path.write_bytes(b"\x80\x04pickle")
     load_networks.cache_clear()
     with pytest.raises(ParameterError, match=r"embedded\.safetensors") as caught:
-        EmbeddedModel(64, 64, weights=folder)
+        EmbeddedSource(folder)
     assert caught.value.field == "weights"
     load_networks.cache_clear()
 
@@ -101,8 +102,8 @@ def test_style_condition_blends_names_and_picture():
     assert style[-1] == pytest.approx(99 * 0.25)
 
 
-def test_style_vector_tells_pictures_apart(models):
-    a, b = (models["torch"].style_vector(_smooth_picture(80, 80, seed)) for seed in (0, 1))
+def test_style_vector_tells_pictures_apart():
+    a, b = (EmbeddedSource().style_vector(_smooth_picture(80, 80, seed)) for seed in (0, 1))
     assert len(a) == 100
     assert np.abs(np.subtract(a, b)).max() > 0.1
 
@@ -116,7 +117,7 @@ def test_degrade_keeps_the_variance_and_reaches_both_ends():
 
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ParameterError, match="openvino"):
-        EmbeddedModel(64, 64, backend="cuda-magic")
+        open_backend("cuda-magic")
 
 
 def _smooth_picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,42 @@
+"""Which model an engine loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.api.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model lies; nothing is the embedded one as shipped.
+
+    Attributes:
+        weights: folder of a Stable-Diffusion-class checkpoint in the layout of diffusers, or of other weights of the
+            embedded model.
+        vae: folder of another autoencoder for a checkpoint, such as TAESD.
+        loras: safetensors files for a checkpoint, and their weights.
+        solver: of a checkpoint: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what its folder names.
+    """
+
+    weights: Path | None = None
+    vae: Path | None = None
+    loras: tuple[tuple[Path, float], ...] = ()
+    solver: str = "auto"
+
+
+def parse_loras(texts: Iterable[str]) -> tuple[tuple[Path, float], ...]:
+    """`PATH[:WEIGHT]` each. Raises `ParameterError` for a weight that is no number."""
+    return tuple(_lora(text) for text in texts)
+
+
+def _lora(text: str) -> tuple[Path, float]:
+    path, separator, weight = text.rpartition(":")
+    if not separator or "/" in weight:
+        return Path(text), 1.0
+    try:
+        return Path(path), float(weight)
+    except ValueError:
+        raise ParameterError("lora", text, "write PATH or PATH:WEIGHT with a number") from None
