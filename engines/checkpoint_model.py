@@ -13,6 +13,7 @@ from torch import Tensor
 from engines.api.errors import ParameterError
 from engines.api.parameters import Parameters
 from engines.backends import Backend
+from engines.backends.base import Progress
 from engines.checkpoints import Checkpoint
 from engines.export import checkpoint_specs
 from engines.model import Conditioning, RowsNetwork
@@ -44,8 +45,8 @@ class CheckpointSource:
         if parameters.style_vector is not None:
             self._refuse_picture()
 
-    def model(self, height: int, width: int, backend: Backend) -> CheckpointModel:
-        return CheckpointModel(self._checkpoint, height, width, backend)
+    def model(self, height: int, width: int, backend: Backend, progress: Progress | None = None) -> CheckpointModel:
+        return CheckpointModel(self._checkpoint, height, width, backend, progress)
 
     def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
         return self._refuse_picture()
@@ -59,7 +60,9 @@ class CheckpointModel:
 
     hiding_fields = 0
 
-    def __init__(self, checkpoint: Checkpoint, height: int, width: int, backend: Backend) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, height: int, width: int, backend: Backend, progress: Progress | None = None
+    ) -> None:
         self.size = (height, width)
         self.latent_size = (height // checkpoint.scale, width // checkpoint.scale)
         self.channels = checkpoint.channels
@@ -70,16 +73,15 @@ class CheckpointModel:
         # SDXL's own autoencoder overflows in half precision.
         wide = "fp32" if getattr(checkpoint.vae.config, "force_upcast", False) and "text" in unet.inputs else "auto"
         latent = (1, self.channels, *self.latent_size)
-        self._encode = backend.compile(
-            dataclasses.replace(encoder, frame="in"), {"pixels": (1, 3, height, width)}, wide
-        )
-        self._decode = backend.compile(dataclasses.replace(decoder, frame="out"), {"latent": latent}, wide)
+        encoder, decoder = dataclasses.replace(encoder, frame="in"), dataclasses.replace(decoder, frame="out")
+        self._encode = backend.compile(encoder, {"pixels": (1, 3, height, width)}, wide, progress)
+        self._decode = backend.compile(decoder, {"latent": latent}, wide, progress)
         fixed = unet.shapes(batch=1, rows=1, columns=1)
 
         def shapes(rows: int) -> dict[str, tuple[int, ...]]:
             return {name: (rows, *shape[1:]) for name, shape in fixed.items()} | {"sample": (rows, *latent[1:])}
 
-        self._unet = RowsNetwork(unet, shapes, backend)
+        self._unet = RowsNetwork(unet, shapes, backend, progress)
         self._conditions: OrderedDict[Prompts, Condition] = OrderedDict()
 
     def prepare(self, parameters: Parameters, rows: int) -> None:

@@ -98,6 +98,7 @@ class Engine:
         self._source = open_source(model or ModelFiles())
         self._source.check(self.parameters)
         self._readout, self._anchored = readout, anchored
+        self._building_now: dict | None = None
         self._anchor = Anchor(self._source.stride)
         self._shift_in, self._shift_out = Shift(), Shift()
         self._lock = threading.Lock()
@@ -193,10 +194,11 @@ class Engine:
         return self._source.style_vector(as_rgb(picture))
 
     def report(self) -> dict:
-        """Counters, median and p95 of each stage in ms, memory and what runs the networks."""
+        """Counters, median and p95 of each stage in ms, memory, what runs the networks and how far a build is."""
         stages = self.clock.summary()
         return {
             "backend": self._backend.describe(),
+            "building": self._building_now,
             "pipeline": self._pipeline,
             "frames": self._frames,
             "skipped": self._skipped,
@@ -230,10 +232,18 @@ class Engine:
     def _build(self, parameters: Parameters, current: Model | None = None) -> Model:
         """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
         size = self._padded_size(parameters)
-        model = current if current and current.size == size else self._source.model(*size, self._backend)
+        if current is not None and current.size == size:
+            model = current
+        else:
+            model = self._source.model(*size, self._backend, self._progress)
         for rows in self._rows(parameters):
             model.prepare(parameters, rows)
+        self._building_now = None
         return model
+
+    def _progress(self, phase: str, share: float) -> None:
+        """Remember for the report how far a build is; called from the thread that builds."""
+        self._building_now = {"phase": phase, "share": round(share, 3)}
 
     def _fits(self, model: Model, parameters: Parameters) -> bool:
         return model.size == self._padded_size(parameters) and all(

@@ -16,7 +16,7 @@ from engines.api.errors import ParameterError
 from engines.network import BATCH, Axis, NetworkSpec, Ranges, Shape, picture
 
 OPSET = 18
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float16}
 TOKENS = 77  # of a CLIP prompt
 XL_TIME_IDS = 6
 
@@ -150,6 +150,10 @@ def export_onnx(
         _optimize_around_weights(program.model, set(module.state_dict()))
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=_large(module))
+    if precision == "fp8":
+        from engines.fp8 import calibration_inputs, to_fp8
+
+        to_fp8(path, calibration_inputs(spec, ranges))
     return path
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from engines.api.parameters import Parameters
 from engines.backends import Backend, Network
-from engines.backends.base import Shapes
+from engines.backends.base import Progress, Shapes
 from engines.network import NetworkSpec
 from engines.schedules import Schedule
 from engines.stream import Condition
@@ -75,8 +75,11 @@ class ModelSource(Protocol):
     def check(self, parameters: Parameters) -> None:
         """Raises `ParameterError` for what this model cannot do."""
 
-    def model(self, height: int, width: int, backend: Backend) -> Model:
-        """Compile for pictures of this size, multiples of `multiple`."""
+    def model(self, height: int, width: int, backend: Backend, progress: Progress | None = None) -> Model:
+        """Compile for pictures of this size, multiples of `multiple`.
+
+        `progress` is told of builds that take their time, from the thread that makes or prepares the model.
+        """
 
     def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
         """The style of an (H, W, 3) u8 RGB picture. Raises `ParameterError` where the model takes none."""
@@ -89,14 +92,16 @@ class RowsNetwork:
     empties must not wait for a compiler.
     """
 
-    def __init__(self, spec: NetworkSpec, shapes: Callable[[int], Shapes], backend: Backend) -> None:
-        self._spec, self._shapes, self._backend = spec, shapes, backend
+    def __init__(
+        self, spec: NetworkSpec, shapes: Callable[[int], Shapes], backend: Backend, progress: Progress | None = None
+    ) -> None:
+        self._spec, self._shapes, self._backend, self._progress = spec, shapes, backend, progress
         self._compiled: dict[int, Network] = {}
 
     def prepare(self, rows: int) -> None:
         """Compile for exactly `rows` rows; from any thread."""
         if rows not in self._compiled:
-            self._compiled[rows] = self._backend.compile(self._spec, self._shapes(rows))
+            self._compiled[rows] = self._backend.compile(self._spec, self._shapes(rows), progress=self._progress)
 
     def ready(self, rows: int) -> bool:
         return rows in self._compiled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,15 +107,18 @@ def grid_of(size: tuple[int, int]) -> tuple[int, int]:
 
 
 class _Memory:
-    def __init__(self, buffer: Any) -> None:
-        self.buffer = buffer
-        self.pointer, self.size = int(buffer.handle), buffer.size
+    """`free` gives it back when nobody has it any more."""
+
+    def __init__(self, pointer: int, size: int, free: Callable[[], object] | None = None) -> None:
+        self.pointer, self.size = pointer, size
+        if free is not None:
+            weakref.finalize(self, free)
 
 
 class _Pinned(_Memory):
-    def __init__(self, buffer: Any) -> None:
-        super().__init__(buffer)
-        self.host = np.from_dlpack(buffer).view(np.uint8)
+    def __init__(self, pointer: int, size: int, free: Callable[[], object]) -> None:
+        super().__init__(pointer, size, free)
+        self.host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
 
     def opened(self) -> np.ndarray:
         return self.host
@@ -128,37 +133,39 @@ class CudaDriver:
 
     def __init__(self, folder: Path, index: int = 0) -> None:
         from cuda import core
+        from cuda.bindings import driver
 
-        self._core = core
+        self._core, self._api = core, driver
         try:
             self._card = core.Device(index)
             self._card.set_current()
         except Exception as error:  # cuda-python has one class for each of the driver's errors
-            raise ParameterError("gpu", index, f"the driver does not open it ({error})") from None
+            raise ParameterError("gpu", index, f"the driver does not open it ({error}); see: driftcam doctor") from None
         major, minor = self._card.compute_capability
         self.target = f"sm{major}{minor}"
-        self._pinned = core.LegacyPinnedMemoryResource()
         self._code = core.ObjectCode.from_cubin(kept_kernels(self.target, folder))
+        self._keeper = self.stream()  # on which memory is taken and given back, so that no other stream is held up
 
     def use(self) -> None:
         self._card.set_current()
 
     def device(self, size: int) -> Memory:
-        stream = self._card.default_stream
-        memory = _Memory(self._card.allocate(size, stream=stream))
-        stream.sync()  # other streams may use it from now on
-        return memory
+        keeper, api = self._keeper.handle, self._api
+        pointer = int(self._checked(api.cuMemAllocAsync(size, keeper), size))
+        self._keeper.sync()  # other streams may use it from now on
+        return _Memory(pointer, size, lambda: api.cuMemFreeAsync(pointer, keeper))
 
     def pinned(self, size: int) -> Pinned:
-        return _Pinned(self._pinned.allocate(size))
+        api = self._api
+        pointer = int(self._checked(api.cuMemAllocHost(size), size))
+        return _Pinned(pointer, size, lambda: api.cuMemFreeHost(pointer))
 
     def wrap(self, pointer: int, size: int) -> Memory:
-        return _Memory(self._core.Buffer.from_handle(pointer, size))
+        return _Memory(pointer, size)
 
     def free_memory(self) -> int:
-        from cuda.bindings import driver
-
-        _, free, _ = driver.cuMemGetInfo()
+        status, free, _ = self._api.cuMemGetInfo()
+        self._checked((status,))
         return int(free)
 
     def stream(self) -> Stream:
@@ -184,7 +191,7 @@ class CudaDriver:
         event.sync()
 
     def copy(self, to: Memory, source: Memory, stream: Stream) -> None:
-        source.buffer.copy_to(to.buffer, stream=stream)  # type: ignore[attr-defined]
+        self._checked(self._api.cuMemcpyAsync(to.pointer, source.pointer, source.size, stream.handle))
 
     def kernel(self, name: str, size: tuple[int, int], arguments: Sequence[Any]) -> Kernel:
         config = self._core.LaunchConfig(grid=grid_of(size), block=BLOCK)
@@ -198,8 +205,11 @@ class CudaDriver:
         builder = stream.create_graph_builder()
         try:
             builder.begin_building("thread_local")
-            work()
-            return builder.end_building().complete()
+            try:
+                work()
+            finally:
+                builder.end_building()  # whatever happened: a stream that captures runs nothing
+            return builder.complete()
         except Exception as error:
             raise CaptureError(str(error)) from error
         finally:
@@ -207,6 +217,21 @@ class CudaDriver:
 
     def replay(self, graph: Graph, stream: Stream) -> None:
         graph.launch(stream)
+
+    def _checked(self, result: Sequence[Any], size: int = 0) -> Any:
+        """The value of a call that went well. Raises `ParameterError` for too little memory, else `RuntimeError`."""
+        status, *values = result
+        if status == self._api.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            raise out_of_memory(size, self.free_memory())
+        if status != self._api.CUresult.CUDA_SUCCESS:
+            raise RuntimeError(f"the graphics driver says {status.name}")
+        return values[0] if values else None
+
+
+def out_of_memory(size: int, free: int) -> ParameterError:
+    """For `size` bytes that are not to be had."""
+    advice = f"{max(size - free, 0) / 1e6:.0f} MB are missing; choose a smaller size, or close what else uses the card"
+    return ParameterError("GPU memory", f"{size / 1e6:.0f} MB of {free / 1e6:.0f} MB free", advice)
 
 
 def _argument(value: Any) -> Any:

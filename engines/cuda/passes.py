@@ -70,6 +70,11 @@ class Pass:
         self._slots = [Slot(driver, inputs, output) for _ in range(slots)]
         self._next = 0
 
+    def __del__(self) -> None:
+        """Memory is not given back while the card still works with it."""
+        for slot in self._slots:
+            self._driver.finish(slot.landed)
+
     def acquire(self) -> Slot:
         """The next slot, its staging free to be filled. What it gave last time is overwritten from `submit` on."""
         self._driver.use()

@@ -19,7 +19,7 @@ from engines.api.errors import ParameterError
 from engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
 from engines.api.styles import STYLE_NAMES, match_text
 from engines.backends import Backend, base
-from engines.backends.base import Shapes
+from engines.backends.base import Progress, Shapes
 from engines.embedded import networks
 from engines.embedded.networks import (
     LATENT_CHANNELS,
@@ -72,8 +72,8 @@ class EmbeddedSource:
         for text, _ in parameters.prompts:
             match_text(text)
 
-    def model(self, height: int, width: int, backend: Backend) -> EmbeddedModel:
-        return EmbeddedModel(self._specs, height, width, backend)
+    def model(self, height: int, width: int, backend: Backend, progress: Progress | None = None) -> EmbeddedModel:
+        return EmbeddedModel(self._specs, height, width, backend, progress)
 
     def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
         """Style vector of an (H, W, 3) u8 RGB picture: 100 numbers."""
@@ -87,19 +87,26 @@ class EmbeddedModel:
     channels = LATENT_CHANNELS
     hiding_fields = 1
 
-    def __init__(self, specs: Sequence[NetworkSpec], height: int, width: int, backend: Backend) -> None:
+    def __init__(
+        self,
+        specs: Sequence[NetworkSpec],
+        height: int,
+        width: int,
+        backend: Backend,
+        progress: Progress | None = None,
+    ) -> None:
         encoder, velocity, decoder = specs
         self.size = (height, width)
         self.latent_size = (height // STRIDE, width // STRIDE)
         latent = (LATENT_CHANNELS, *self.latent_size)
-        self._encode = backend.compile(encoder, {"pixels": (1, 3, height, width)})
-        self._decode = backend.compile(decoder, {"latent": (1, *latent)})
+        self._encode = backend.compile(encoder, {"pixels": (1, 3, height, width)}, progress=progress)
+        self._decode = backend.compile(decoder, {"latent": (1, *latent)}, progress=progress)
 
         def shapes(rows: int) -> Shapes:
             picture = (rows, *latent)
             return {"x": picture, "photo": picture, "t": (rows,), "level": (rows,), "style": (rows, STYLE_DIM)}
 
-        self._velocity = RowsNetwork(velocity, shapes, backend)
+        self._velocity = RowsNetwork(velocity, shapes, backend, progress)
 
     def prepare(self, parameters: Parameters, rows: int) -> None:
         self._velocity.prepare(rows)

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     build = orders.add_parser("build", help="build the engines of a model ahead of time")
     build.add_argument("--model", default="embedded", metavar="embedded|FOLDER", help="a diffusers folder")
     build.add_argument("--target", required=True, metavar="T[,T…]", help=f"{', '.join(TARGETS)} (this machine's card)")
-    build.add_argument("--precision", default="fp16", metavar="P", help="fp16, bf16 or fp32")
+    build.add_argument("--precision", default="fp16", metavar="P", help="fp16, bf16, fp32 or fp8 (from sm89)")
     build.add_argument("--sizes", default="256-1024", metavar="LEAST-MOST", help="pixels, multiples of 64")
     build.add_argument("--batch", default="1-16", metavar="LEAST-MOST", help="rows of a batch")
     build.add_argument("--refit", action="store_true", help="weights can be replaced later; needs the card itself")

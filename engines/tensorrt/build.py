@@ -31,7 +31,9 @@ def precisions_of(target: str) -> tuple[str, ...]:
     """Those that TensorRT builds for a generation, the fastest that needs no care first."""
     if target == "sm75":
         return ("fp16",)  # Turing multiplies matrices in half precision alone here
-    return ("fp16", "bf16", "fp32")
+    if target in ("sm75", "sm80", "sm86"):
+        return ("fp16", "bf16", "fp32")
+    return ("fp16", "bf16", "fp32", "fp8")  # Ada, Blackwell and what comes after them
 
 
 def build(job: BuildJob, progress: Progress | None = None) -> bytes:

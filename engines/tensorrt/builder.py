@@ -26,7 +26,7 @@ class BuildJob:
         network: its name, for messages.
         onnx: the graph; its precision is the engine's (strongly typed).
         target: one of `TARGETS`.
-        precision: `fp32`, `fp16` or `bf16`, as exported.
+        precision: one of `engines.export.PRECISIONS`, as exported.
         profile: least, typical and most shape of every input.
         refit: names of the weights that may be replaced in the finished engine. TensorRT asks for a GPU to build such
             an engine.

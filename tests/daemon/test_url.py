@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from daemon.sound import Chunk
 from daemon.sources import url
 from daemon.sources.url import StreamClock, UrlSource
 from engines.api import ParameterError
@@ -107,6 +109,58 @@ def test_a_stop_does_not_wait_for_a_silent_sender(address: str, impatient: None)
     start = time.monotonic()
     list(frames)
     assert time.monotonic() - start < 5
+
+
+class RtspCamera:
+    """GStreamer's RTSP server, in a process of its own."""
+
+    def __init__(self, port: int, pattern: str) -> None:
+        script = Path(__file__).with_name("rtsp_server.py")
+        command = ["/usr/bin/python3", str(script), str(port), pattern]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            pytest.skip("there is no gir1.2-gst-rtsp-server-1.0 with python3-gi")
+        self.port = int(line)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+
+def test_an_rtsp_camera_with_sound_goes_and_comes_back(impatient: None) -> None:
+    said: list[str] = []
+    camera = RtspCamera(0, "red")
+    source = UrlSource(f"rtsp://me:secret@127.0.0.1:{camera.port}/live", said.append)
+    assert source.sound is not None
+    sound, stop = source.sound.reader(), threading.Event()
+    newest: list[tuple[int, np.ndarray]] = []
+
+    def read() -> None:
+        for picture in source.frames(stop, paced=True):
+            newest[:] = [(picture.pts, picture.image[32, 48])]
+
+    def sees(colour: tuple[int, int, int]) -> bool:
+        return bool(newest) and np.abs(newest[0][1].astype(int) - colour).max() < 12
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        until(lambda: sees((255, 0, 0)))
+        chunks: list[Chunk] = []
+        until(lambda: chunks.extend(sound.take(2**62)) or len(chunks) > 20)
+        assert abs(chunks[-1].pts - newest[0][0]) < 1_000_000_000, "on the pictures' clock"
+        assert np.abs(chunks[-1].samples).max() > 0.1
+        camera.end()
+        until(lambda: said)
+        camera = RtspCamera(camera.port, "blue")
+        until(lambda: sees((0, 0, 255)))
+        assert ["secret" in line for line in said] == [False, False]
+    finally:
+        stop.set()
+        camera.end()
+        thread.join(10)
 
 
 @pytest.fixture

@@ -6,15 +6,17 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
+import torch
 
 pytest.importorskip("onnxscript")
 if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
 from engines.api.errors import ParameterError
-from engines.export import PRECISIONS
-from engines.network import NetworkSpec, Ranges
+from engines.export import PRECISIONS, export_onnx
+from engines.network import NetworkSpec, Ranges, picture
 from engines.tensorrt import builder
 from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
 from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
@@ -90,6 +92,45 @@ def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(embedded_
     assert described.profile["x"][0] == (1, 20, 32, 32) and described.profile["x"][2] == (16, 20, 128, 128)
 
 
+@pytest.fixture(scope="module")
+def fp8(tmp_path_factory) -> tuple[NetworkSpec, Path, Path]:
+    """A network with attention's products, in half precision and in fp8."""
+    torch.manual_seed(0)
+    spec = NetworkSpec("mixer", Mixer().eval(), {"x": picture(3, 8)}, "y")
+    folder = tmp_path_factory.mktemp("fp8")
+    return (spec, *(export_onnx(spec, folder / f"{kind}.onnx", kind, SMALL) for kind in ("fp16", "fp8")))
+
+
+class Mixer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = torch.nn.Conv2d(3, 32, 1), torch.nn.Conv2d(32, 3, 1)
+        self.wide, self.narrow = torch.nn.Linear(32, 64), torch.nn.Linear(64, 32, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self.enter(x).flatten(2).transpose(1, 2)
+        rows = rows + self.narrow(torch.nn.functional.gelu(self.wide(rows)))
+        return self.leave(rows.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+
+def test_products_in_fp8_are_close_and_stay_within_the_calibrated_range(fp8) -> None:
+    """ONNX Runtime computes what the graph means, rounding to E4M3 included."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    spec, *paths = fp8
+    x = torch.randn(2, 3, 24, 16, generator=torch.Generator().manual_seed(7)).half().numpy()
+    exact, rounded = (onnxruntime.InferenceSession(path).run(None, {"x": x})[0].astype(float) for path in paths)
+    assert 1e-4 < (rounded - exact).std() / exact.std() < 0.1
+    kinds = [node.op_type for node in onnx.load(paths[1]).graph.node]
+    assert kinds.count("QuantizeLinear") == kinds.count("DequantizeLinear") == 4
+    assert spec.name == "mixer"
+
+
+@pytest.mark.parametrize("target", ["sm89", "sm120"])
+def test_fp8_engines_for_the_cards_that_have_it(fp8, target: str) -> None:
+    spec, _, path = fp8
+    assert b"e4m3" in build(BuildJob("mixer", path, target, "fp8", profile_of(spec, SMALL))).lower()
+
+
 def test_a_failed_build_leaves_the_next_one_alone(decoder: BuildJob) -> None:
     """In one process TensorRT for RTX 1.7 fails for every target after the first failure."""
     impossible = BuildJob(**{**vars(decoder), "refit": ("body.0.weight",)})  # which asks for a GPU
@@ -101,6 +142,7 @@ def test_a_failed_build_leaves_the_next_one_alone(decoder: BuildJob) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"target": "sm86", "precision": "fp8"}, "sm86 has here: fp16, bf16, fp32"),
         ({"target": "sm75", "precision": "fp32"}, "sm75 has here: fp16"),
         ({"target": "sm75", "precision": "bf16"}, "sm75 has here: fp16"),
         ({"onnx": Path("nothing.onnx")}, "cannot read its graph"),

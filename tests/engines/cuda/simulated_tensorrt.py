@@ -46,11 +46,15 @@ class SimulatedTensorRt:
     def __init__(self, driver: SimulatedDriver, *, refittable: bool = True, scratch: int = 1 << 20) -> None:
         self.driver, self.refittable, self.scratch, self.diagnostics = driver, refittable, scratch, 0
         self.built: list[str] = []
+        self.phases: list[str] = []
         self._specs: dict[bytes, NetworkSpec] = {}
         self.library = Library(self._module(), "tensorrt_rtx", "1.7-simulated")
 
-    def build(self, spec: NetworkSpec, target: str, precision: str, cache: Any, **_: Any) -> bytes:
+    def build(self, spec: NetworkSpec, target: str, precision: str, cache: Any, progress: Any, **_: Any) -> bytes:
         self.built.append(spec.name)
+        if progress is not None:
+            self.phases.append("tactics")
+            progress("tactics", 1.0)
         key = f"{spec.name} {target} {precision}".ljust(64).encode()
         self._specs[key] = spec
         return key

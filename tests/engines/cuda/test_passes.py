@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from engines.cuda.driver import out_of_memory
 from engines.cuda.passes import Lanes, Pass, Slot
 from tests.engines.cuda.simulated import Race, SimulatedDriver, SimulatedMemory, Stream, Work
 
@@ -64,6 +65,23 @@ def test_two_passes_share_the_lanes() -> None:
         slots = start(first, value), start(second, value + 50)
         assert (second.collect(slots[1]) == 4 * (value + 50) + 3).all()
         assert (first.collect(slots[0]) == 4 * value + 3).all()
+
+
+def test_memory_is_not_given_back_while_the_card_works_with_it() -> None:
+    driver, ran = SimulatedDriver(), []
+
+    def work(inputs, output, stream) -> None:
+        driver.enqueue(stream, Work(inputs, [output], lambda: ran.append(1)))
+
+    path = Pass(driver, Lanes(driver), [SIZE, SIZE], SIZE, work)
+    start(path, 1)
+    assert not ran
+    del path
+    assert ran
+
+
+def test_missing_memory_is_counted() -> None:
+    assert "500 MB are missing; choose a smaller size" in str(out_of_memory(1_500_000_000, 1_000_000_000))
 
 
 def test_work_that_cannot_be_captured_is_launched_one_by_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from daemon.errors import RunError
 from daemon.obs.remote import Remote
 
 ROOT = Path(__file__).parents[3]
-CANVAS = (640, 360)
+CANVAS, FPS = (640, 360), 30
+DRIFTCAM = (sys.executable, "-c", "import sys; from daemon.cli import main; sys.exit(main())")
 COMMAND = (
     *("--multi", "--profile", "ci", "--collection", "ci"),
     *("--disable-missing-files-check", "--unfiltered_log"),
@@ -204,5 +206,16 @@ def write_configuration(folder: Path, port: int, password: str) -> None:
     width, height = CANVAS
     (profile / "basic.ini").write_text(
         "[General]\nName=ci\n[Video]\n"
-        f"BaseCX={width}\nBaseCY={height}\nOutputCX={width}\nOutputCY={height}\nFPSType=0\nFPSCommon=30\n"
+        f"BaseCX={width}\nBaseCY={height}\nOutputCX={width}\nOutputCY={height}\nFPSType=0\nFPSCommon={FPS}\n"
     )
+
+
+def renders_on(obs: Obs, seconds: float) -> None:
+    """OBS goes on rendering; not one frame in three may be missing, however busy the machine is."""
+
+    def frames() -> int:
+        return obs.remote.call("GetStats")["renderTotalFrames"]
+
+    before, start = frames(), time.monotonic()
+    time.sleep(seconds)
+    assert frames() - before > (time.monotonic() - start) * FPS / 3

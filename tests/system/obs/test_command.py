@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,8 @@ import pytest
 from daemon.obs import install
 from daemon.obs.find import read_websocket
 from tests.obs_plugin.peer import Peer
-from tests.system.obs.rig import ROOT, Obs, poll
+from tests.system.obs.rig import DRIFTCAM, ROOT, Obs, poll
 from tests.system.obs.scenes import add_colour, add_filter
-
-DRIFTCAM = (sys.executable, "-c", "import sys; from daemon.cli import main; sys.exit(main())")
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from engines.api.bus_client import BusClient
 from engines.api.styles import STYLE_NAMES
-from tests.system.obs.rig import CANVAS, ROOT, Obs, poll
+from tests.system.obs.rig import CANVAS, DRIFTCAM, ROOT, Obs, free_port, poll, renders_on
 from tests.system.obs.scenes import FILTER, add_colour, add_filter
 
 PHOTOGRAPH = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -25,34 +26,39 @@ BOLD = {"strength": 1.0, "freedom": 0.3, "steps": 1, "detail": 256}
 
 
 class Daemon:
-    """A process, that may be started again."""
+    """`driftcam serve`, that may be killed and started again."""
 
     def __init__(self, obs: Obs) -> None:
         self._obs = obs
+        self.socket = obs.home / "runtime" / "driftcam" / "bus.sock"
         self.start()
 
     def start(self) -> None:
         """Returns once it listens."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.system.obs.bus_daemon", str(self._obs.home)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(self._obs.home / "runtime")},
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self.process.stdout
-        assert self.process.stdout.readline() == "ready\n"
+        home = self._obs.home / "daemon"
+        home.mkdir(exist_ok=True)
+        command = [*DRIFTCAM, "serve", "--listen", f"127.0.0.1:{free_port()}"]
+        environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_RUNTIME_DIR": str(self.socket.parents[1])}
+        environment |= {name: os.environ[name] for name in ("PATH", "OPENVINO_TELEMETRY_OPT_OUT")}
+        with (home / "log").open("a") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        poll(self._listens, f"the daemon's socket; see {home / 'log'}", 60)
 
-    def signal(self, number: int) -> None:
-        """To the daemon alone."""
-        self.process.send_signal(number)
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, "the daemon ended"
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(self.socket))
+            return True
+        return False
 
     def stop(self) -> None:
         """As at the end of a service."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
-        self.process.communicate(timeout=60)
+        try:
+            assert self.process.wait(60) == 0
+        finally:
+            self.process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +229,33 @@ def test_an_output_shows_the_daemons_session(obs: Obs, scene: str, daemon: Daemo
             return is_red(picture)
 
         looks(obs, "out", judged)
+
+
+def test_the_real_daemon_killed_and_started_again(obs: Obs, scene: str, daemon: Daemon) -> None:
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=GREY, **BOLD)
+    looks(obs, "photograph", is_grey)
+    daemon.process.kill()
+    daemon.process.wait()
+    poll(lambda: obs.stream("photograph")["state"] == "connecting", "the end of the connection")
+    renders_on(obs, 1.0)
+    assert is_grey(obs.picture("photograph")), "the last picture is held"
+    results = obs.stream("photograph")["results"]
+    daemon.start()
+    poll(lambda: obs.stream("photograph")["results"] > results, "new pictures", 60)
+    assert obs.stream("photograph")["connections"] == 2
+
+
+def test_the_real_daemon_stopped_for_five_seconds(obs: Obs, scene: str, daemon: Daemon) -> None:
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=GREY, **BOLD)
+    looks(obs, "photograph", is_grey)
+    daemon.process.send_signal(signal.SIGSTOP)
+    before = obs.stream("photograph")
+    renders_on(obs, 5.0)
+    during = obs.stream("photograph")
+    assert during["state"] == "silent" and is_grey(obs.picture("photograph"))
+    assert during["sent"] - before["sent"] <= 6, "frames that nobody takes are not even captured"
+    daemon.process.send_signal(signal.SIGCONT)
+    poll(lambda: obs.stream("photograph")["results"] > during["results"] + 3, "new pictures", 60)
+    assert obs.stream("photograph")["connections"] == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,9 +10,8 @@ import pytest
 from tests.obs_plugin import peer as peers
 from tests.obs_plugin import test_bus_client as faults
 from tests.obs_plugin.peer import Client, Peer
-from tests.system.obs.rig import Obs, poll
+from tests.system.obs.rig import Obs, poll, renders_on
 from tests.system.obs.scenes import FILTER, add_colour, add_filter, set_colour
-from tests.system.obs.test_daemon import BOLD, GREY, Daemon, add_photograph, is_grey, looks
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -25,27 +23,8 @@ def peer(obs: Obs) -> Iterator[Peer]:
     peer.close()
 
 
-@pytest.fixture
-def daemon(obs: Obs) -> Iterator[Daemon]:
-    daemon = Daemon(obs)
-    yield daemon
-    daemon.stop()
-
-
-def frames(obs: Obs) -> int:
-    """That OBS has rendered."""
-    return obs.remote.call("GetStats")["renderTotalFrames"]
-
-
 def shows(obs: Obs, source: str, rgb: tuple[int, int, int]) -> None:
     poll(lambda: max(abs(a - b) for a, b in zip(obs.colour(source), rgb, strict=False)) < 4, f"{source} in {rgb}")
-
-
-def renders_on(obs: Obs, seconds: float) -> None:
-    """OBS goes on rendering; not one frame in three may be missing, however busy the machine is."""
-    before, start = frames(obs), time.monotonic()
-    time.sleep(seconds)
-    assert frames(obs) - before > (time.monotonic() - start) * 30 / 3
 
 
 @pytest.mark.parametrize(
@@ -113,36 +92,6 @@ def test_garbage_mid_stream_is_survived(obs: Obs, scene: str, peer: Peer) -> Non
     peer.on_frame = good
     set_colour(obs, "source", GREEN)
     shows(obs, "source", GREEN)
-
-
-def test_the_real_daemon_killed_and_started_again(obs: Obs, scene: str, daemon: Daemon) -> None:
-    add_photograph(obs, scene)
-    add_filter(obs, "photograph", style=GREY, **BOLD)
-    looks(obs, "photograph", is_grey)
-    daemon.process.kill()
-    daemon.process.communicate()
-    poll(lambda: obs.stream("photograph")["state"] == "connecting", "the end of the connection")
-    renders_on(obs, 1.0)
-    assert is_grey(obs.picture("photograph")), "the last picture is held"
-    results = obs.stream("photograph")["results"]
-    daemon.start()
-    poll(lambda: obs.stream("photograph")["results"] > results, "new pictures", 60)
-    assert obs.stream("photograph")["connections"] == 2
-
-
-def test_the_real_daemon_stopped_for_five_seconds(obs: Obs, scene: str, daemon: Daemon) -> None:
-    add_photograph(obs, scene)
-    add_filter(obs, "photograph", style=GREY, **BOLD)
-    looks(obs, "photograph", is_grey)
-    daemon.signal(signal.SIGSTOP)
-    before = obs.stream("photograph")
-    renders_on(obs, 5.0)
-    during = obs.stream("photograph")
-    assert during["state"] == "silent" and is_grey(obs.picture("photograph"))
-    assert during["sent"] - before["sent"] <= 6, "frames that nobody takes are not even captured"
-    daemon.signal(signal.SIGCONT)
-    poll(lambda: obs.stream("photograph")["results"] > during["results"] + 3, "new pictures", 60)
-    assert obs.stream("photograph")["connections"] == 1
 
 
 def test_500_times_added_removed_hidden_and_resized(obs: Obs, scene: str, peer: Peer) -> None:
