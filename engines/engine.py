@@ -20,7 +20,7 @@ from engines.anchor import Anchor, Shift
 from engines.api.errors import ParameterError
 from engines.api.model_files import ModelFiles
 from engines.api.parameters import Parameters
-from engines.backends import open_backend
+from engines.backends import explain, open_backend
 from engines.embedded.model import EmbeddedSource
 from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
@@ -95,6 +95,7 @@ class Engine:
         self.clock = StageClock()
         self.parameters = parameters or Parameters()
         self._backend, self._pipeline = open_backend(backend), pipeline
+        self._wanted_backend = backend
         self._source = open_source(model or ModelFiles())
         self._source.check(self.parameters)
         self._readout, self._anchored = readout, anchored
@@ -197,7 +198,7 @@ class Engine:
         """Counters, median and p95 of each stage in ms, memory, what runs the networks and how far a build is."""
         stages = self.clock.summary()
         return {
-            "backend": self._backend.describe(),
+            "backend": explain(self._wanted_backend, self._backend),
             "building": self._building_now,
             "pipeline": self._pipeline,
             "frames": self._frames,

@@ -6,9 +6,9 @@ import functools
 import logging
 
 from engines.backends.base import Backend, Cost, Network
-from engines.backends.choice import BACKENDS, choose, gather
+from engines.backends.choice import BACKENDS, Choice, choose, gather
 
-__all__ = ["BACKENDS", "Backend", "Cost", "Network", "open_backend"]
+__all__ = ["BACKENDS", "Backend", "Cost", "Network", "explain", "open_backend"]
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +20,19 @@ def open_backend(wanted: str = "auto") -> Backend:
     Raises:
         ParameterError: unknown, or not usable here; the message says what is missing.
     """
-    choice = choose(wanted, gather)
-    backend = _open(choice.backend)
-    _log.info("networks run on %s: %s", backend.describe(), choice.reason)
+    backend = _open(_choice(wanted).backend)
+    _log.info("networks run on %s", explain(wanted, backend))
     return backend
+
+
+def explain(wanted: str, backend: Backend) -> str:
+    """One line: what runs the networks and why, for a backend that was opened as `wanted`."""
+    return f"{backend.describe()}: {_choice(wanted).reason}"
+
+
+@functools.cache
+def _choice(wanted: str) -> Choice:
+    return choose(wanted, gather)
 
 
 def _open(name: str) -> Backend:

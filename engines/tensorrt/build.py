@@ -60,6 +60,7 @@ def build(job: BuildJob, progress: Progress | None = None) -> bytes:
         process.join(timeout=5)
         if process.is_alive():
             process.kill()
+            process.join()
 
 
 def _result(pipe: Connection, job: BuildJob, progress: Progress | None) -> bytes:

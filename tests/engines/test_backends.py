@@ -7,13 +7,21 @@ import logging
 import pytest
 import torch
 
+from engines import backends
 from engines.api.errors import ParameterError
-from engines.backends import Backend, choice, open_backend
+from engines.backends import Backend, choice, explain, open_backend
 from engines.backends.choice import Facts, choose
 from engines.backends.openvino_backend import OpenVinoBackend
 from engines.backends.torch_backend import TorchBackend
 from engines.embedded.model import embedded_specs
 from engines.gpu import Card, Driver, problem_of
+
+
+def forget() -> None:
+    """So that the next one asks the machine again."""
+    backends.open_backend.cache_clear()
+    backends._choice.cache_clear()
+
 
 RTX = Driver((13, 0), (Card("RTX 4080", (8, 9), 16 << 30),), "")
 NONE = Driver((0, 0), (), "no NVIDIA driver is installed")
@@ -61,11 +69,12 @@ def test_a_card_that_cannot_be_used_is_named(cuda: tuple, cards: tuple, problem:
 
 def test_the_choice_is_one_log_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(choice, "ask_driver", lambda: NONE)
-    open_backend.cache_clear()
+    forget()
     with caplog.at_level(logging.INFO, "engines.backends"):
         assert open_backend("auto").name == "openvino"
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("networks run on openvino") and line.endswith("no NVIDIA driver is installed")
+    assert line.startswith("networks run on openvino") and line.endswith("(cpu): no NVIDIA driver is installed")
+    assert line.endswith(explain("auto", open_backend("auto"))), "which is what the engine reports to the daemon"
 
 
 @pytest.mark.parametrize("backend", [TorchBackend(), OpenVinoBackend()], ids=lambda backend: backend.name)

@@ -20,6 +20,7 @@ from engines.network import NetworkSpec, picture
 from engines.tensorrt.memory import RESERVE, resident_weights
 from tests.engines.cuda.simulated import SimulatedDriver
 from tests.engines.cuda.simulated_tensorrt import Diagnostics, SimulatedTensorRt
+from tests.engines.test_backends import forget
 
 SIZES = {"batch": 1, "rows": 4, "columns": 5}
 
@@ -54,7 +55,7 @@ def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
     """The engine's stream from camera frame to stylised frame, at two sizes, with the same engines."""
     backend, trt = simulated
     monkeypatch.setattr(engines.backends, "_open", lambda name: backend if name == "tensorrt" else TorchBackend())
-    engines.backends.open_backend.cache_clear()
+    forget()
     parameters = Parameters(width=256, height=256, noise="fixed", similarity_threshold=0)
     frame = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(40, 0).repeat(40, 1)
     monkeypatch.setattr("engines.backends.gather", lambda: engines.backends.choice.Facts(None, "", ""))
@@ -70,7 +71,7 @@ def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
             break
     assert trt.phases == ["tactics"] * 3 and ours.report()["building"] is None
     assert result.shape == (200, 320, 3) and trt.built == ["encoder", "decoder", "velocity"]
-    engines.backends.open_backend.cache_clear()
+    forget()
 
 
 def test_the_checks_for_a_card_pass_on_the_simulated_one_and_see_faults(simulated, monkeypatch) -> None:
