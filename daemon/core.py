@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from daemon.admission import Limits
 from daemon.engine_state import Patience
 from daemon.sessions import Sessions
 from daemon.supervisor import Supervisor
@@ -23,12 +24,17 @@ class Core:
     """
 
     def __init__(
-        self, command: Sequence[str], *, notify: Callable[[str], None], patience: Patience | None = None
+        self,
+        command: Sequence[str],
+        *,
+        notify: Callable[[str], None],
+        patience: Patience | None = None,
+        limits: Limits = Limits(),  # noqa: B008 (it cannot be changed)
     ) -> None:
         self._tell = notify
         self.notices: deque[str] = deque(maxlen=NOTICES)
         self.supervisor = Supervisor(command, notify=self.notify, patience=patience)
-        self.sessions = Sessions(self.supervisor, notify=self.notify)
+        self.sessions = Sessions(self.supervisor, notify=self.notify, limits=limits)
         # The process loads its libraries while the caller prepares the rest.
         self.alive = asyncio.create_task(self.supervisor.keep_alive())
 

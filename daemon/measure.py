@@ -68,6 +68,16 @@ def peak_memory_mb(pid: int | str = "self") -> float | None:
     return round(int(kilobytes) / 1024, 1) if kilobytes else None
 
 
+def free_memory_mb() -> float | None:
+    """What programs can still have without swapping, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return int(kilobytes) / 1024 if kilobytes else None
+
+
 def oom_kills() -> int:
     """Processes that the kernel has ended on this machine because there was no memory; 0 where it does not say."""
     try:

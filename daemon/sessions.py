@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from daemon.admission import Limits, refusal
+from daemon.measure import free_memory_mb
 from daemon.session import Session
 from daemon.supervisor import Supervisor
 from engines.api import ParameterError, Parameters
@@ -23,20 +25,36 @@ def checked_name(name: object) -> str:
 class Sessions:
     """All share the engine process of `supervisor`; nothing else is shared between them."""
 
-    def __init__(self, supervisor: Supervisor, *, notify: Callable[[str], None] = lambda line: None) -> None:
-        self._supervisor, self._notify = supervisor, notify
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        notify: Callable[[str], None] = lambda line: None,
+        limits: Limits = Limits(),  # noqa: B008 (it cannot be changed)
+    ) -> None:
+        self._supervisor, self._notify, self._limits = supervisor, notify, limits
         self._sessions: dict[str, Session] = {}
 
     def open(self, name: str, parameters: Parameters, *, live: bool = True) -> Session:
         """A further session; frames may be offered at once, the engine takes them as soon as it can.
 
-        Raises `ParameterError`: the name is taken or no name.
+        Raises `ParameterError`: the name is taken or no name, or the machine cannot hold another session.
         """
         if checked_name(name) in self._sessions:
             raise ParameterError("session", name, "there is a session of this name; choose another or close it")
+        if reason := refusal(self._limits, len(self), self._frame_ms(), self._free_mb()):
+            raise ParameterError("session", name, reason)
         stream = self._supervisor.open(name, parameters, live=live)
         session = self._sessions[name] = Session(name, parameters, stream, notify=self._notify)
         return session
+
+    def _frame_ms(self) -> float:
+        """Engine time of a frame, of the slowest session."""
+        return max((session.engine_ms.recent() for session in self), default=0.0)
+
+    def _free_mb(self) -> float | None:
+        device = self._supervisor.engine.get("device_free_mb")
+        return free_memory_mb() if device is None else float(device)
 
     def get(self, name: str) -> Session | None:
         return self._sessions.get(name)

@@ -54,7 +54,7 @@ class Stream:
         self._numbers = itertools.count(1)
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
-        self._was_ready = False
+        self._was_ready = self._closed = False
         self._failure: Exception | None = None
         self.failures = 0
         self.broken = ""
@@ -189,6 +189,7 @@ class Stream:
 
     def close(self) -> None:
         """The engine forgets it."""
+        self._closed = True
         self._ready.clear()
         if self._port is not None and self._process is not None and not self._port.gone and self._process.alive:
             self._process.close_port(self._port)
@@ -209,6 +210,9 @@ class Stream:
         Raises `EngineGone`, or `ParameterError` where the engine refuses the parameters.
         """
         port, backend = await process.open(self.number, self._parameters, self.live, self, timeout)
+        if self._closed:  # meanwhile
+            process.close_port(port)
+            return backend
         self._port, self._process = port, process
         if self.live:
             self._pending.clear()

@@ -27,6 +27,7 @@ from engines.frames import as_rgb
 from engines.gate import SimilarityGate
 from engines.guidance import Guidance
 from engines.model import Model, ModelSource
+from engines.models import Models
 from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
 from engines.temporal import TemporalNoise, compile_kernels
 from engines.timing import StageClock
@@ -75,6 +76,11 @@ class Engine:
             `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
         readout: how the fine noise becomes latent noise, `band_limited` or the paper's `block_mean`.
         anchored: with warped noise, keep the latent grid on the scene (`engines.anchor`).
+        models: compiled networks to share with other engines that run in the same thread.
+
+    Attributes:
+        model, plan: the networks, and how the next frame is denoised.
+        pipeline: as given.
 
     Raises:
         ParameterError: weights missing or corrupt, an unknown backend or pipeline.
@@ -89,17 +95,19 @@ class Engine:
         pipeline: str = "sequential",
         readout: str = "band_limited",
         anchored: bool = True,
+        models: Models | None = None,
     ) -> None:
         if pipeline not in PIPELINES:
             raise ParameterError("pipeline", pipeline, f"choose from: {', '.join(PIPELINES)}")
         self.clock = StageClock()
         self.parameters = parameters or Parameters()
-        self._backend, self._pipeline = open_backend(backend), pipeline
+        self._backend, self.pipeline = open_backend(backend), pipeline
         self._wanted_backend = backend
         self._source = open_source(model or ModelFiles())
         self._source.check(self.parameters)
         self._readout, self._anchored = readout, anchored
         self._building_now: dict | None = None
+        self._models = models or Models()
         self._anchor = Anchor(self._source.stride)
         self._shift_in, self._shift_out = Shift(), Shift()
         self._lock = threading.Lock()
@@ -112,7 +120,7 @@ class Engine:
         self._last: np.ndarray | None = None
         self._gate = SimilarityGate(self.parameters.seed)
         kernels = self._side.submit(compile_kernels)
-        self._model = self._build(self.parameters)
+        self.model = self._build(self.parameters)
         kernels.result()
         self._stream: StreamBatch | None = None
         self._to_luma = WorkingLuma()
@@ -140,42 +148,51 @@ class Engine:
             ParameterError: the frame is no picture (`engines.frames.as_rgb`) or older than the last one; the
                 stream is as it was.
         """
+        with self.clock.stage("frame"):
+            begun = self.begin(frame, pts)
+            if not isinstance(begun, Frame):
+                return begun
+            with self.clock.stage("denoise"):
+                if self._stream is not None:
+                    done = self._stream.push([begun])
+                else:
+                    done = denoise([begun], self.plan, self.model.predict, self.model.unconditional)
+            return self.finish(done)
+
+    def begin(self, frame: np.ndarray, pts: int = 0) -> Frame | list[Stylised]:
+        """The first part of `process`: what is to be denoised, or results where the gate repeats the last picture.
+
+        For whoever denoises frames of several engines together (`engines.host`): their `model` and `plan` say how.
+        """
         rgb = as_rgb(frame)
         if pts < self._newest:
             raise ParameterError("pts", pts, f"frames come in order of time; the last one had {self._newest}")
         self._apply_wanted()
-        with self.clock.stage("frame"):
-            index = self._frames
-            self._frames += 1
-            self._newest = pts
-            with self.clock.stage("prepare"):
-                self._scale(rgb)
-            if self._gate_skips():
-                self._skipped += 1
-                assert self._last is not None
-                done = self._stream.push([]) if self._stream is not None else []
-                return self._pictures(done) or [Stylised(self._last, pts, index, skipped=True)]
-            with self.clock.stage("anchor"):
-                self._place()
-            height, width = self._scaled.shape[:2]
-            tag = _Tag(pts, index, self._model, height, width, self._anchor.offset)
-            # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
-            noise = self._side.submit(self._advance_noise)
-            with self.clock.stage("encode"):
-                photo = self._model.encode(self._input)
-            with self.clock.stage("wait for noise"):
-                noises = noise.result()
-            with self.clock.stage("denoise"):
-                item = self._item(photo, noises, tag)
-                if self._stream is not None:
-                    done = self._stream.push([item])
-                else:
-                    done = denoise([item], self._plan, self._model.predict, self._model.unconditional)
-            return self._pictures(done)
+        index = self._frames
+        self._frames += 1
+        self._newest = pts
+        with self.clock.stage("prepare"):
+            self._scale(rgb)
+        if self._gate_skips():
+            self._skipped += 1
+            assert self._last is not None
+            done = self._stream.push([]) if self._stream is not None else []
+            return self.finish(done) or [Stylised(self._last, pts, index, skipped=True)]
+        with self.clock.stage("anchor"):
+            self._place()
+        height, width = self._scaled.shape[:2]
+        tag = _Tag(pts, index, self.model, height, width, self._anchor.offset)
+        # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
+        noise = self._side.submit(self._advance_noise)
+        with self.clock.stage("encode"):
+            photo = self.model.encode(self._input)
+        with self.clock.stage("wait for noise"):
+            noises = noise.result()
+        return self._item(photo, noises, tag)
 
     def flush(self) -> list[Stylised]:
         """Finish the frames in flight (none with the sequential pipeline); see `process`."""
-        return self._pictures(self._stream.flush() if self._stream is not None else [])
+        return self.finish(self._stream.flush() if self._stream is not None else [])
 
     def update(self, parameters: Parameters) -> None:
         """Use `parameters` from the next frame on. May be called from any thread.
@@ -200,7 +217,7 @@ class Engine:
         return {
             "backend": explain(self._wanted_backend, self._backend),
             "building": self._building_now,
-            "pipeline": self._pipeline,
+            "pipeline": self.pipeline,
             "frames": self._frames,
             "skipped": self._skipped,
             "fps": round(1000 / stages["frame"]["p50"], 1) if "frame" in stages else 0.0,
@@ -215,16 +232,16 @@ class Engine:
             wanted = self._wanted
         if wanted is None:
             return
-        if not self._fits(self._model, wanted):
+        if not self._fits(self.model, wanted):
             if self._building is None:
                 self._builder = self._builder or ThreadPoolExecutor(1, "build")
-                self._building = self._builder.submit(self._build, wanted, self._model)
+                self._building = self._builder.submit(self._build, wanted, self.model)
             if not self._building.done():
                 return
             model, self._building = self._building.result(), None
             if not self._fits(model, wanted):
                 return  # the wish changed meanwhile; the next call builds for the newer one
-            self._model = model
+            self.model = model
         with self._lock:
             if self._wanted is wanted:
                 self._wanted = None
@@ -236,8 +253,8 @@ class Engine:
         if current is not None and current.size == size:
             model = current
         else:
-            model = self._source.model(*size, self._backend, self._progress)
-        for rows in self._rows(parameters):
+            model = self._models.get(self._source, size, self._backend, self._progress)
+        for rows in self.rows(parameters):
             model.prepare(parameters, rows)
         self._building_now = None
         return model
@@ -248,7 +265,7 @@ class Engine:
 
     def _fits(self, model: Model, parameters: Parameters) -> bool:
         return model.size == self._padded_size(parameters) and all(
-            model.ready(parameters, rows) for rows in self._rows(parameters)
+            model.ready(parameters, rows) for rows in self.rows(parameters)
         )
 
     def _padded_size(self, parameters: Parameters) -> tuple[int, int]:
@@ -259,39 +276,41 @@ class Engine:
         )
         return height, width
 
-    def _rows(self, parameters: Parameters) -> set[int]:
-        """Rows of the network's calls: the frames in flight, without and with what guidance adds to them."""
-        frames = parameters.steps if self._pipeline == "stream" else 1
+    def rows(self, parameters: Parameters, streams: int = 1) -> set[int]:
+        """Rows of the network's calls for frames of so many streams: without and with what guidance adds to them."""
+        frames = parameters.steps if self.pipeline == "stream" else streams
         mode = Guidance(parameters.guidance, parameters.guidance_scale).active_mode
-        return {frames, frames + {"full": frames, "initialize": 1}.get(mode, 0)}
+        return {frames, frames + {"full": frames, "initialize": streams}.get(mode, 0)}
+
+    @property
+    def on_graphics_card(self) -> bool:
+        return self._backend.name in ("tensorrt", "torch-cuda")
 
     def _apply(self, parameters: Parameters) -> None:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""
         self.parameters = parameters
         self._gate.reset()  # even a still picture is to show the change
-        self._condition = self._model.conditioning(parameters)
+        self._condition = self.model.conditioning(parameters)
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
-        self._plan = Plan(self._model.schedule(parameters.steps, parameters.strength), guidance)
-        height, width = self._model.size
+        self.plan = Plan(self.model.schedule(parameters.steps, parameters.strength), guidance)
+        height, width = self.model.size
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._input = torch.from_numpy(self._canvas[None])
         self._scaled = np.zeros((parameters.height, parameters.width, 3), np.uint8)
         self._luma = np.zeros(working_size(parameters.height, parameters.width), np.uint8)
         self._placed_luma = np.zeros(working_size(height, width), np.uint8)
-        fields = max(1, self._plan.schedule.noise_fields) + self._model.hiding_fields
-        identity = (self._model.latent_size, fields, parameters.seed)
+        fields = max(1, self.plan.schedule.noise_fields) + self.model.hiding_fields
+        identity = (self.model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
             self._noise_identity = identity
             self._anchor.reset()
             self._noise = TemporalNoise(
-                *self._model.latent_size, self._model.channels, fields, parameters.seed, readout=self._readout
+                *self.model.latent_size, self.model.channels, fields, parameters.seed, readout=self._readout
             )
-        if self._pipeline == "stream":
+        if self.pipeline == "stream":
             if self._stream is None:
-                self._stream = StreamBatch(self._model.predict, self._plan, self._model.unconditional)
-            self._stream.reconfigure(
-                plan=self._plan, predict=self._model.predict, unconditional=self._model.unconditional
-            )
+                self._stream = StreamBatch(self.model.predict, self.plan, self.model.unconditional)
+            self._stream.reconfigure(plan=self.plan, predict=self.model.predict, unconditional=self.model.unconditional)
 
     # -- one frame ------------------------------------------------------------------------------
 
@@ -338,10 +357,11 @@ class Engine:
         return torch.from_numpy(noise)
 
     def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
-        return Frame(photo[0], noises, self._condition(photo, noises), tag)
+        # A copy: other streams may share the encoder and use it before this frame is denoised.
+        return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag)
 
-    def _pictures(self, done: list[Finished]) -> list[Stylised]:
-        """Decoded results. All share the decoder's buffer, so that all but the last are copied out of it."""
+    def finish(self, done: list[Finished]) -> list[Stylised]:
+        """The last part of `process`: decoded results. All but the last are copies."""
         results: list[Stylised] = []
         for item in done:
             if results:
@@ -357,8 +377,8 @@ class Engine:
         x, y = tag.offset
         if x or y:
             self._last = self._shift_out(image, -x, -y, tag.height, tag.width)
-        else:
-            self._last = image[: tag.height, : tag.width]
+        else:  # the decoder may be shared with other streams, and the gate may repeat this picture later
+            self._last = image[: tag.height, : tag.width].copy()
         return Stylised(self._last, tag.pts, tag.index)
 
 

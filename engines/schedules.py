@@ -45,6 +45,10 @@ class Step:
     estimate: tuple[float, float]
     advance: tuple[float, float, float]
 
+    @property
+    def renoises(self) -> bool:
+        return self.advance[2] != 0
+
 
 @dataclass(frozen=True)
 class Schedule:

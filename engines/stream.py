@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engines.api.errors import ParameterError
 from engines.guidance import Guidance, guide, guide_residual
-from engines.schedules import Schedule, add_noise, advance, estimate
+from engines.schedules import Schedule, Step, add_noise, advance, estimate
 
 Condition = dict[str, Tensor]
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
@@ -60,27 +60,63 @@ class Plan:
     guidance: Guidance = field(default_factory=Guidance)
 
 
+@dataclass(frozen=True)
+class _StepOfMany:
+    """As `Step`, for rows that differ: columns (B, 1, 1, 1)."""
+
+    alpha: Tensor
+    sigma: Tensor
+    timestep: Tensor
+    estimate: tuple[Tensor, ...]
+    advance: tuple[Tensor, ...]
+    renoises: bool
+
+
+def may_share(a: Plan, b: Plan) -> bool:
+    """Whether frames of these plans can be denoised in the same calls."""
+    counts = [(len(plan.schedule), plan.schedule.noise_fields) for plan in (a, b)]
+    return counts[0] == counts[1] and a.guidance == b.guidance
+
+
+def _together(plans: Sequence[Plan], device: torch.device) -> Sequence[Step | _StepOfMany]:
+    """The steps of frames that `may_share`, one plan a frame."""
+    if all(plan.schedule == plans[0].schedule for plan in plans):
+        return plans[0].schedule.steps
+    steps = []
+    for rows in zip(*(plan.schedule.steps for plan in plans), strict=True):
+        numbers = [[r.alpha, r.sigma, r.timestep, *r.estimate, *r.advance] for r in rows]
+        columns = torch.tensor(numbers, dtype=torch.float32, device=device)[:, :, None, None, None].unbind(1)
+        alpha, sigma, timestep, *rest = columns
+        steps.append(_StepOfMany(alpha, sigma, timestep, tuple(rest[:2]), tuple(rest[2:]), rows[0].renoises))
+    return steps
+
+
 @torch.no_grad()
 def denoise(
-    frames: Sequence[Frame], plan: Plan, predict: Predict, unconditional: Unconditional | None = None
+    frames: Sequence[Frame],
+    plan: Plan | Sequence[Plan],
+    predict: Predict,
+    unconditional: Unconditional | None = None,
 ) -> list[Finished]:
     """All steps of `frames` at once, one call (rows = frames) per step.
 
     Args:
-        frames: any number of frames of equal shapes.
-        plan: schedule and guidance of all of them.
+        frames: any number of frames of equal shapes, perhaps of different streams.
+        plan: schedule and guidance of all of them, or one for each that `may_share` with the others.
         predict: the network.
         unconditional: needed for the guidance modes `full` and `initialize`.
 
     Raises:
         ParameterError: shapes do not fit; raised before the network is called.
     """
-    steps, guidance = plan.schedule.steps, plan.guidance
+    plans = [plan] if isinstance(plan, Plan) else plan
+    guidance = plans[0].guidance
     mode = guidance.active_mode
     _check_unconditional(mode, unconditional)
-    _check_frames(frames, plan)
-    if not frames or not steps:
+    _check_frames(frames, plans[0])
+    if not frames or not plans[0].schedule.steps:
         return [Finished(frame.latent.clone(), frame.tag) for frame in frames]
+    steps = _together(plans, frames[0].latent.device)
     latent = _rows([frame.latent for frame in frames])
     condition = {key: _rows([frame.condition[key] for frame in frames]) for key in frames[0].condition}
     with_negative = condition
@@ -92,7 +128,7 @@ def denoise(
     for i, step in enumerate(steps):
         doubled = mode == "full" or (mode == "initialize" and i == 0)
         seen = torch.cat([x, x]) if doubled else x
-        t = torch.full((len(seen),), step.timestep, device=x.device)
+        t = _times(step.timestep, len(seen), x.device)
         output = predict(seen, t, with_negative if doubled else condition)
         if mode == "full":
             output = guide(output[: len(x)], output[len(x) :], guidance.scale)
@@ -102,9 +138,16 @@ def denoise(
         x0 = estimate(x, output, *step.estimate)
         if mode in ("self", "initialize"):
             x0 = guide_residual(x0, x, reference, step.alpha, guidance.scale, guidance.delta)
-        noise = _rows([frame.noises[i + 1] for frame in frames]) if step.advance[2] else None
+        noise = _rows([frame.noises[i + 1] for frame in frames]) if step.renoises else None
         x = advance(x, x0, noise, *step.advance)
     return [Finished(row, frame.tag) for row, frame in zip(x, frames, strict=True)]
+
+
+def _times(timestep: float | Tensor, rows: int, device: torch.device) -> Tensor:
+    """(rows,): one number for all, or one a frame, again for the unconditional rows."""
+    if isinstance(timestep, Tensor):
+        return timestep.flatten().repeat(rows // len(timestep))
+    return torch.full((rows,), timestep, device=device)
 
 
 class StreamBatch:

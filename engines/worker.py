@@ -1,9 +1,10 @@
 """The engine process: frames of any number of streams in from the daemon, results out, over the frame bus.
 
 After HELLO the daemon opens streams, each with a number and two shared memories of its own (OPEN, and CLOSE at
-its end). Two threads: the reader takes messages from the socket at once, so that in a live stream an older frame is
+its end). Three threads: the reader takes messages from the socket at once, so that in a live stream an older frame is
 given back the moment a newer one arrives (latest wins); the main thread owns the engines and does one thing
-after the other, which is why a change of parameters always falls between two frames.
+after the other, which is why a change of parameters always falls between two frames; a third one opens streams, which
+takes seconds, beside those that run.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engines.api.bus import (
     BusError,
@@ -52,37 +54,73 @@ class Link:
             self.socket.sendall(encode(message))
 
 
+class Host(Protocol):
+    """What the worker serves; see `engines.host.EngineHost`."""
+
+    def open(self, parameters: Parameters) -> Any: ...
+
+    def process(self, jobs: Sequence[tuple[Any, Any, int]]) -> Iterator[tuple[int, list[Any]]]: ...
+
+    def free_mb(self) -> int | None: ...
+
+
+class OneByOne:
+    """A host for any class of engines: nothing is shared."""
+
+    def __init__(self, engine_class: Callable[..., Any], model: ModelFiles) -> None:
+        self._engine_class, self._model = engine_class, model
+
+    def open(self, parameters: Parameters) -> Any:
+        return self._engine_class(parameters, model=self._model)
+
+    def process(self, jobs: Sequence[tuple[Any, Any, int]]) -> Iterator[tuple[int, list[Any]]]:
+        for number, (engine, frame, pts) in enumerate(jobs):
+            yield number, engine.process(frame, pts)
+
+    def free_mb(self) -> int | None:
+        return None
+
+
 class Worker:
     """Streams, served to the daemon at the other end of `link`."""
 
-    def __init__(self, link: Link, engine_factory: Callable[[Parameters], Any]) -> None:
-        self._link, self._factory = link, engine_factory
+    def __init__(self, link: Link, host: Host) -> None:
+        self._link, self._host = link, host
         self._decoder = Decoder()
         self._fds: list[int] = []
         self._inbox = Inbox(self._drop)
         self._streams: dict[int, HostedStream] = {}
+        self._opener = ThreadPoolExecutor(1, "open")
 
     def run(self) -> None:
         """Serve until the daemon goes away. Raises what an engine raises while it processes a frame."""
         threading.Thread(target=self._read, daemon=True).start()
         while True:
+            frames = []
             for message in self._inbox.take():
-                self._handle(message)
+                if message.type is MessageType.FRAME:
+                    frames.append(message)
+                else:
+                    self._handle(message)
+            if frames:
+                self._process(frames)
 
     def _handle(self, message: Message) -> None:
         if message.stream == 0 and message.type is MessageType.REPORT:
-            self._reply(message, {"memory_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024})
-        elif (stream := self._streams.get(message.stream)) is None:
-            raise BusError(f"{message.type.name} for stream {message.stream}, which is not open")
+            self._reply(message, memory(self._host))
         else:
-            self._serve(stream, message)
+            self._serve(self._stream(message), message)
+
+    def _stream(self, message: Message) -> HostedStream:
+        stream = self._streams.get(message.stream)
+        if stream is None:
+            raise BusError(f"{message.type.name} for stream {message.stream}, which is not open")
+        return stream
 
     def _serve(self, stream: HostedStream, message: Message) -> None:
         match message.type:
-            case MessageType.FRAME:
-                self._process(stream, message)
             case MessageType.OPEN:
-                self._answer(message, lambda: self._open(stream, message))
+                self._opener.submit(self._open, stream, message)
             case MessageType.CLOSE:
                 self._close(stream)
             case MessageType.FLUSH:
@@ -97,13 +135,22 @@ class Worker:
             case _:
                 raise BusError(f"a worker does not understand {message.type.name}")
 
-    def _open(self, stream: HostedStream, message: Message) -> dict[str, Any]:
+    def _open(self, stream: HostedStream, message: Message) -> None:
+        """In the opener's thread. No frame comes before the answer."""
+
+        def serve() -> dict[str, Any]:
+            try:
+                stream.engine = self._host.open(Parameters.from_dict(message.body["parameters"]))
+            except ParameterError:
+                self._close(stream)
+                raise
+            return {"backend": str(stream.engine.report().get("backend", ""))}
+
         try:
-            stream.engine = self._factory(Parameters.from_dict(message.body["parameters"]))
-        except ParameterError:
-            self._close(stream)
-            raise
-        return {"backend": str(stream.engine.report().get("backend", ""))}
+            self._answer(message, serve)
+        except Exception as error:
+            tell_the_end(self._link, error)
+            os._exit(1)
 
     def _close(self, stream: HostedStream) -> None:
         del self._streams[stream.number]
@@ -114,12 +161,15 @@ class Worker:
         self._release(message)
         return {"style_vector": [float(x) for x in stream.engine.style_vector(picture)]}
 
-    def _process(self, stream: HostedStream, message: Message) -> None:
-        frame = stream.picture(message)
+    def _process(self, messages: list[Message]) -> None:
+        """One frame of every stream that has one."""
+        streams = [self._stream(message) for message in messages]
+        jobs = [(s.engine, s.picture(message), message.pts) for s, message in zip(streams, messages, strict=True)]
         start = time.perf_counter()
-        results = stream.engine.process(frame, message.pts)
-        stream.publish(results, (time.perf_counter() - start) * 1000)
-        self._release(message)  # only now: a slot that never comes back tells the daemon that the engine hangs
+        for number, results in self._host.process(jobs):
+            streams[number].publish(results, (time.perf_counter() - start) * 1000)
+            self._release(messages[number])  # only now: a slot that never comes back says that the engine hangs
+            start = time.perf_counter()
 
     def _read(self) -> None:
         """The reader thread. When the daemon is gone nothing is left to do, whatever the engine is doing."""
@@ -191,11 +241,30 @@ def last_words(error: Exception) -> str:
     return text
 
 
+def tell_the_end(link: Link, error: Exception) -> None:
+    """The daemon is told in one line, the log at length."""
+    traceback.print_exception(error)
+    link.send(Message(MessageType.ERROR, body={"text": last_words(error)}))
+
+
+def memory(host: Host) -> dict[str, Any]:
+    """MiB: the most of this process so far, and what is left where the networks run."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"memory_peak_mb": peak, "device_free_mb": host.free_mb()}
+
+
+def open_host(name: str, model: ModelFiles) -> Host:
+    """`MODULE:CLASS` of a host or of an engine."""
+    module, _, attribute = name.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    return found(model) if hasattr(found, "open") else OneByOne(found, model)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """`python -m engines.worker --bus-fd N`: started by the daemon, never by hand."""
     parser = argparse.ArgumentParser(prog="engines.worker", description=main.__doc__)
     parser.add_argument("--bus-fd", type=int, required=True, help="inherited end of the bus socket")
-    parser.add_argument("--engine", default="engines.engine:Engine", metavar="MODULE:CLASS")
+    parser.add_argument("--engine", default="engines.host:EngineHost", metavar="MODULE:CLASS")
     parser.add_argument("--weights", type=Path, help="see `ModelFiles`")
     parser.add_argument("--vae", type=Path)
     parser.add_argument("--solver", default="auto")
@@ -206,17 +275,15 @@ def main(arguments: list[str] | None = None) -> int:
     die_with_parent()
     link = Link(socket.socket(fileno=options.bus_fd))
     try:
-        module, _, name = options.engine.partition(":")
-        engine_class = getattr(importlib.import_module(module), name)  # slow: libraries load
-        link.send(Message(MessageType.HELLO, body={"role": "engine", "pid": os.getpid()}))
         model = ModelFiles(options.weights, options.vae, parse_loras(options.lora), options.solver)
-        Worker(link, lambda parameters: engine_class(parameters, model=model)).run()
+        host = open_host(options.engine, model)  # slow: libraries load
+        link.send(Message(MessageType.HELLO, body={"role": "engine", "pid": os.getpid()}))
+        Worker(link, host).run()
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except Exception as error:
-        traceback.print_exc()
-        link.send(Message(MessageType.ERROR, body={"text": last_words(error)}))
-        return 1
+        tell_the_end(link, error)
+        os._exit(1)  # whatever a thread is doing
     return 0
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.admission import Limits, refusal
 from daemon.engine_process import ending
 from daemon.engine_state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
 from daemon.frames import cover, model_size
@@ -146,3 +147,21 @@ def test_percentiles_and_memory() -> None:
     assert samples.recent(11) == 95.0
     assert (peak_memory_mb() or 0) > 10
     assert peak_memory_mb(2**22 + 1) is None
+
+
+def test_a_further_session_is_refused_with_the_reason_when_the_machine_cannot_hold_it() -> None:
+    limits = Limits(most=4, least_fps=5.0, session_mb=300, spare_mb=200)
+    assert refusal(limits, 0, 900.0, 10.0) == "", "the first is always tried"
+    assert refusal(limits, 1, 0.0, None) == "", "nothing was measured yet"
+    assert refusal(limits, 1, 99.0, 600.0) == ""
+    assert "each of 2 sessions would get 4.0 a second" in refusal(limits, 1, 125.0, 600.0)
+    assert "490 MB of memory are left" in refusal(limits, 1, 10.0, 490.0)
+    assert "4 sessions are open" in refusal(limits, 4, 1.0, 9999.0)
+
+
+@given(st.integers(1, 9), st.floats(1, 1000), st.floats(0, 5000))
+def test_admission_never_gets_easier_with_more_load(count: int, frame_ms: float, free: float) -> None:
+    if refusal(Limits(), count, frame_ms, free):
+        assert refusal(Limits(), count + 1, frame_ms, free)
+        assert refusal(Limits(), count, frame_ms * 2, free)
+        assert refusal(Limits(), count, frame_ms, free / 2)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.admission import Limits
 from daemon.core import Core
 from daemon.engine_process import worker_command
 from daemon.engine_state import EngineState
@@ -281,3 +282,21 @@ async def test_names_are_checked_and_taken_once() -> None:
         await core.sessions.close("one")
         await core.sessions.close("one")
         core.sessions.open("one", PARAMETERS)
+
+
+async def test_a_session_too_many_is_refused_with_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STANDIN_DELAY_MS", "60")
+    core = Core(worker_command(standin.NAME), notify=print, patience=IMPATIENT, limits=Limits(least_fps=6))
+    try:
+        first = Fed(core, "one", 30)
+        await first.more()
+        second = Fed(core, "two", 30)
+        await second.more()
+        with pytest.raises(ParameterError, match=r"each of 3 sessions would get 5\.\d a second.*choose a smaller size"):
+            core.sessions.open("three", PARAMETERS)
+        second.stop()
+        await core.sessions.close("two")
+        core.sessions.open("three", PARAMETERS)
+    finally:
+        first.stop()
+        await core.close()
