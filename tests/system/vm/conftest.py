@@ -114,3 +114,25 @@ def frames_of(count: int, folder: Path, device: str = "/dev/video10") -> np.ndar
     command = ["v4l2-ctl", "-d", device, "--stream-mmap=2", f"--stream-count={count}", f"--stream-to={path}"]
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     return np.fromfile(path, np.uint8).reshape(count, HEIGHT * 3 // 2, WIDTH)
+
+
+def as_video(colour: tuple[int, int, int]) -> np.ndarray:
+    """RGB of 0 to 255 as Y, Cb, Cr of ITU-R BT.601 in the range of video."""
+    red, green, blue = (value / 255 for value in colour)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.array([16 + 219 * luma, 128 + 224 * (blue - luma) / 1.772, 128 + 224 * (red - luma) / 1.402])
+
+
+def is_all(colour: tuple[int, int, int]) -> Callable[[np.ndarray], bool]:
+    """Whether an I420 picture is `colour`, but for noise."""
+
+    def check(i420: np.ndarray) -> bool:
+        planes = [i420[:HEIGHT], *i420[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)]
+        return all(np.abs(plane - value).mean() < 6 for plane, value in zip(planes, as_video(colour), strict=True))
+
+    return check
+
+
+def is_placeholder(i420: np.ndarray) -> bool:
+    """Dark, with light letters."""
+    return bool(np.median(i420[:HEIGHT]) < 60 and i420[:HEIGHT].max() > 150)
