@@ -18,6 +18,7 @@ from daemon.folders import recordings_folder, state_folder
 from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
 from engines.api import Parameters
 from engines.api.model_files import ModelFiles, parse_loras
+from webrtc.settings import Bitrates, IceServer, Settings
 
 ENVIRONMENT = "DRIFTCAM_"
 Positive = Annotated[float, Field(gt=0, le=3600)]
@@ -54,7 +55,9 @@ class Server(Section):
         token: ask for the token on this machine too.
         token_file: made with a new token when it is needed and not there.
         hosts: names by which browsers may reach this machine; addresses and localhost always work.
-        tls_cert, tls_key: PEM files; both or neither. Browsers give their camera only to HTTPS or this machine.
+        tls: auto: HTTPS with tls_cert, or beyond this machine with a certificate that is made when it is needed,
+            as browsers give their camera only to HTTPS or this machine. off: HTTP, for example behind a proxy.
+        tls_cert, tls_key: PEM files; both or neither.
         requests_per_second: of one client, on average; twice as many at once.
         viewers: open streams and sockets, of all clients.
     """
@@ -63,6 +66,7 @@ class Server(Section):
     token: bool = False
     token_file: FilePath = Field(default_factory=lambda: state_folder() / "token")
     hosts: tuple[str, ...] = ()
+    tls: Literal["auto", "off"] = "auto"
     tls_cert: FilePath | None = None
     tls_key: FilePath | None = None
     requests_per_second: Annotated[float, Field(ge=1, le=10_000)] = 100
@@ -137,6 +141,48 @@ class Bus(Section):
     enabled: bool = True
 
 
+class IceServerSection(Section):
+    """A STUN or TURN server.
+
+    Attributes:
+        urls: stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp].
+        username, credential: for TURN.
+    """
+
+    urls: tuple[str, ...]
+    username: str | None = None
+    credential: str | None = Field(default=None, repr=False)
+
+
+class WebRtc(Section):
+    """Browsers, WHIP and WHEP.
+
+    Attributes:
+        ice_servers: for both ends; none are needed in one network, and without any nobody outside is asked.
+        codecs: the favourite first.
+        start_bitrate, least_bitrate, most_bitrate: of a video, in bits per second.
+        peers: most at a time.
+    """
+
+    ice_servers: tuple[IceServerSection, ...] = ()
+    codecs: tuple[Literal["H264", "VP8"], ...] = ("H264", "VP8")
+    start_bitrate: int = 2_000_000
+    least_bitrate: int = 200_000
+    most_bitrate: int = 6_000_000
+    peers: int = 8
+
+    @model_validator(mode="after")
+    def _check(self) -> WebRtc:
+        self.settings()
+        return self
+
+    def settings(self) -> Settings:
+        """Raises `ParameterError`."""
+        servers = tuple(IceServer(each.urls, each.username, each.credential) for each in self.ice_servers)
+        bitrates = Bitrates(self.start_bitrate, self.least_bitrate, self.most_bitrate)
+        return Settings(servers, self.codecs, bitrates, self.peers)
+
+
 class Recording(Section):
     """Recordings and snapshots.
 
@@ -170,6 +216,7 @@ class Config(BaseSettings):
     live: Live = Field(default_factory=Live)
     engine: EngineSection = Field(default_factory=EngineSection)
     bus: Bus = Field(default_factory=Bus)
+    webrtc: WebRtc = Field(default_factory=WebRtc)
     recording: Recording = Field(default_factory=Recording)
     log: Log = Field(default_factory=Log)
 

@@ -64,7 +64,7 @@ class KeptSource(Kept):
         self, spec: Spec, session: Session, size: tuple[int, int] | None, notify: Callable[[str], None]
     ) -> None:
         self._spec, self._session, self._size = spec, session, size
-        session.claim(str(spec))
+        session.claim(str(spec), yields=True)
         super().__init__(str(spec), notify)
 
     async def close(self) -> None:

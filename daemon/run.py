@@ -177,7 +177,7 @@ class _Run:
         parameters = options.parameters.replace(width=width, height=height)
         self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
-        self._session.claim(options.source)
+        self._session.claim(options.source, yields=True)
         self._session.sound = self._source.sound
         for spec in sink_specs:
             self._sinks.append(await self._open_sink(spec, info.fps))

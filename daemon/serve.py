@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+from daemon.browser import PeerStreams
 from daemon.bus_server import BusServer
 from daemon.config import Config, differences
 from daemon.config_file import ConfigError
@@ -14,6 +17,7 @@ from daemon.engine_process import worker_command
 from daemon.engine_state import Patience
 from daemon.errors import RunError
 from daemon.folders import state_folder
+from daemon.http.certificate import self_signed
 from daemon.http.context import Context
 from daemon.http.limits import Room
 from daemon.http.server import HttpServer, Security
@@ -29,6 +33,8 @@ from daemon.sessions import DEFAULT
 from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
 from daemon.systemd import Systemd
 from engines.api import ParameterError, Parameters
+from webrtc.http import add_routes
+from webrtc.peers import Peers
 
 log = logging.getLogger("driftcam")
 # What a running daemon takes over from a changed configuration; the rest waits for the next start.
@@ -73,7 +79,9 @@ class Service:
         config = self._config
         for problem in await asyncio.to_thread(self._presets.damaged):
             log.warning("%s", problem)
-        self._server = HttpServer(self._context, await asyncio.to_thread(self._security))
+        self._peers = Peers(PeerStreams(self.core.sessions, self._first), config.webrtc.settings())
+        extend = [partial(add_routes, peers=self._peers)]
+        self._server = HttpServer(self._context, await asyncio.to_thread(self._security), extend)
         host, port = parse_address(config.server.listen)
         self.address = await self._server.start(host, port)
         log.info("the page is at %s", self.address)
@@ -115,6 +123,7 @@ class Service:
         if self._bus is not None:
             await self._bus.close()
         if self.address:
+            await self._peers.close()
             await self._server.close()
         await self.core.close()
 
@@ -158,7 +167,7 @@ class Service:
     def _start_bus(self) -> None:
         bus = BusServer(
             self.core.sessions,
-            defaults=lambda: self._first_parameters(self._config),
+            defaults=self._first,
             presets=self._presets,
             notice=lambda: self.core.notices[-1] if self.core.notices else "",
             page=lambda: self.address,
@@ -178,7 +187,21 @@ class Service:
             self._logs.hide(token)
         local = is_loopback(parse_address(server.listen)[0])
         hosts = tuple(name.lower() for name in server.hosts)
-        return Security(token, local, hosts, server.requests_per_second, tls_context(server.tls_cert, server.tls_key))
+        return Security(token, local, hosts, server.requests_per_second, tls_context(*self._certificate(local)))
+
+    def _certificate(self, local: bool) -> tuple[Path | None, Path | None]:
+        """And its key, where HTTPS is spoken."""
+        server = self._config.server
+        if server.tls == "off":
+            return None, None
+        if server.tls_cert is not None or local:
+            return server.tls_cert, server.tls_key
+        certificate, key, fingerprint = self_signed(state_folder() / "tls", server.hosts)
+        log.info("HTTPS with a certificate of our own, of which browsers warn once; SHA-256 %s", fingerprint)
+        return certificate, key
+
+    def _first(self) -> Parameters:
+        return self._first_parameters(self._config)
 
     def _unready(self) -> str:
         if self._session.trouble:

@@ -33,6 +33,7 @@ class Session:
         name: letters, digits and `-`.
         control: the parameters and who wants to know of their changes.
         source: who gives it frames, or empty.
+        guest: whose frames take the place of the source's for a while, or None.
         closed: nothing comes any more.
         trouble: why there are no results, as the placeholder says it, or empty.
         failure: of the first sink that failed.
@@ -51,6 +52,8 @@ class Session:
         self.control = Control(parameters, stream)
         stream.on_going_back = self.control.took_effect
         self.source = ""
+        self.guest: object | None = None
+        self._yields = True
         self.closed = False
         self._sinks: list[Sink] = []
         self._listeners: set[Callable[[], None]] = set()
@@ -87,11 +90,23 @@ class Session:
         """Wait for the engine. Raises `ParameterError`, or `RunError` when none comes up."""
         await self._stream.opened()
 
-    def claim(self, source: str) -> None:
-        """`source` gives this session frames from now on. Raises `ParameterError` while another does."""
+    def claim(self, source: str, *, yields: bool = False) -> None:
+        """`source` gives this session frames from now on; `yields`: a guest may take its place.
+
+        Raises `ParameterError` while another does.
+        """
         if self.source:
             raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
-        self.source = source
+        self.source, self._yields = source, yields
+
+    def let_in(self, guest: object) -> None:
+        """From now on frames come by `offer`, from `guest`, and those of a pulled source are left out.
+
+        Raises `ParameterError` where a source gives frames that does not yield.
+        """
+        if self.source and not self._yields:
+            raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
+        self.guest = guest
 
     def offer(self, image: np.ndarray, captured_ns: int) -> bool:
         """A live frame, RGB (H, W, 3) uint8 of any size, captured at CLOCK_MONOTONIC ns.
@@ -109,7 +124,9 @@ class Session:
         return True
 
     def offer_scaled(self, picture: Picture) -> bool:
-        """As `offer`, with a picture from `scaled`."""
+        """As `offer`, with a picture from `scaled`; False while there is a guest."""
+        if self.guest is not None:
+            return False
         self._count_frame()
         return self._stream.offer(picture)
 

@@ -10,7 +10,9 @@ from engines.api.styles import STYLES
 from webrtc.page import FOLDER
 
 STYLE_PICTURES = FOLDER / "styles"
-FILES = {"/": "index.html", "/app.js": "app.js", "/style.css": "style.css"}
+KINDS = ("*.html", "*.svg", "css/*.css", "js/*.js")
+FILES = {f"/{path.relative_to(FOLDER)}": path for kind in KINDS for path in FOLDER.glob(kind)}
+FILES["/"] = FILES.pop("/index.html")
 
 
 def has_picture(style: str) -> bool:
@@ -20,7 +22,7 @@ def has_picture(style: str) -> bool:
 
 def operations(context: Context) -> list[Operation]:
     async def file(request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(FOLDER / FILES[request.path])
+        return web.FileResponse(FILES[request.path])
 
     async def style_picture(request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]

@@ -132,6 +132,24 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "text": {"type": "string"},
         },
     },
+    "Share": {
+        "type": "object",
+        "required": ["addresses", "hint"],
+        "properties": {
+            "addresses": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["address", "qr"],
+                    "properties": {
+                        "address": {"type": "string"},
+                        "qr": {"type": "string", "description": "SVG of a QR code that also logs in"},
+                    },
+                },
+            },
+            "hint": {"type": "string", "description": "what to know, for people"},
+        },
+    },
     "Health": {
         "type": "object",
         "required": ["ok", "reason"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from daemon.errors import RunError
-from daemon.http import engine, health, login, openapi, page, parameters, pictures, presets, recording, state
+from daemon.http import engine, health, login, openapi, page, parameters, pictures, presets, recording, share, state
 from daemon.http.context import Context
 from daemon.http.guard import HEADERS, refusal
 from daemon.http.limits import Rates, Room
@@ -65,8 +65,10 @@ class HttpServer:
         self._at_once = Room(AT_ONCE)
         self._context = context
         self._runner: web.AppRunner | None = None
+        self._address = ""
         self.operations = [operation for resource in RESOURCES for operation in resource.operations(context)]
         self.operations += login.operations(self._gate, self._security.tls is not None)
+        self.operations += share.operations(lambda: self._address, self._security)
         self.operations.append(self._document())
         self.app = web.Application(middlewares=[self._explained, self._guarded], client_max_size=MAX_BYTES)
         self.app.on_response_prepare.append(_add_headers)
@@ -89,7 +91,8 @@ class HttpServer:
             raise ParameterError("listen", f"{host}:{port}", f"choose another address or port ({reason})") from None
         bound = self._runner.addresses[0][1]
         scheme = "https" if self._security.tls else "http"
-        return f"{scheme}://[{host}]:{bound}/" if ":" in host else f"{scheme}://{host}:{bound}/"
+        self._address = f"{scheme}://[{host}]:{bound}/" if ":" in host else f"{scheme}://{host}:{bound}/"
+        return self._address
 
     async def close(self) -> None:
         if self._runner is not None:
@@ -132,13 +135,15 @@ class HttpServer:
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Host and Origin are checked before anything else, then the rate, then the token."""
         security, headers = self._security, request.headers
-        reason = refusal(headers.get("Host"), headers.get("Origin"), local=security.local, names=security.hosts)
+        origin = None if self._is_open_to_pages(request) else headers.get("Origin")
+        reason = refusal(headers.get("Host"), origin, local=security.local, names=security.hosts)
         if reason is not None:
             raise Refused(403, reason)
         if wait := self.rates.wait(request.remote or "", time.monotonic()):
             raise Refused(429, f"too many requests; wait {wait:.1f} s", retry_after=wait)
         operation = self._operation(request)
-        if not ((operation and operation.public) or self._knows(request)):
+        public = (operation and operation.public) or (request.method == "OPTIONS" and is_media(request.path))
+        if not (public or self._knows(request)):
             raise Refused(401, "token: send Authorization: Bearer with what is in the daemon's token file", "token")
         if operation is not None and operation.streams:
             return await handler(request)
@@ -147,6 +152,17 @@ class HttpServer:
                 raise Refused(503, "too many requests at once", retry_after=1)
             async with asyncio.timeout(PATIENCE):
                 return await handler(request)
+
+    def _is_open_to_pages(self, request: web.Request) -> bool:
+        """Whether pages of other origins may ask: for media alone, and only who has the token (no cookie is asked for).
+
+        Before they ask, browsers send OPTIONS, which changes nothing and tells nothing.
+        """
+        if not is_media(request.path):
+            return False
+        if request.method == "OPTIONS":
+            return True
+        return self._gate is not None and self._gate.knows_token(request.headers.get("Authorization"))
 
     def _operation(self, request: web.Request) -> Operation | None:
         resource = request.match_info.route.resource
@@ -159,6 +175,11 @@ class HttpServer:
         if self._gate.knows_token(request.headers.get("Authorization")):
             return True
         return self._gate.knows_cookie(request.cookies.get(COOKIE))
+
+
+def is_media(path: str) -> bool:
+    """WHIP and WHEP, which players on other pages use too."""
+    return path.startswith(("/whip", "/whep"))
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -52,7 +52,7 @@ def result(sequence: int, brightness: int = 100) -> Result:
 
 
 async def test_the_page_and_its_files_are_served_with_a_strict_policy(client: TestClient) -> None:
-    for path, kind in {"/": "text/html", "/app.js": "javascript", "/style.css": "text/css"}.items():
+    for path, kind in {"/": "text/html", "/js/main.js": "javascript", "/css/base.css": "text/css"}.items():
         response = await client.get(path)
         assert response.status == 200
         assert kind in response.headers["Content-Type"]

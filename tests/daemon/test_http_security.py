@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from daemon.http.guard import refusal
 from daemon.http.limits import MOST_CLIENTS, Rates
+from daemon.http.page import FILES
 from daemon.http.server import HttpServer, Security
 from daemon.http.token import COOKIE, Gate, read_or_make
 from engines.api import ParameterError
@@ -83,7 +84,7 @@ async def test_every_route_is_guarded(daemon: Daemon, headers: dict[str, str]) -
     assert daemon.session.control.parameters == START
 
 
-PUBLIC = {"/", "/app.js", "/style.css", "/styles/dusk.jpg", "/healthz", "/readyz", "/api/openapi.json", "/api/login"}
+PUBLIC = {*FILES, "/styles/dusk.jpg", "/healthz", "/readyz", "/api/openapi.json", "/api/login"}
 
 
 @in_loop

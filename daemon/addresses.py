@@ -1,0 +1,20 @@
+"""The addresses under which other machines reach this one."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import ifaddr
+
+
+def lan_addresses() -> list[str]:
+    """IPv4 addresses that are not this machine's alone, those of home networks first."""
+    found = {
+        ip.ip
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+        if isinstance(ip.ip, str)
+        and not (parsed := ipaddress.ip_address(ip.ip)).is_loopback
+        and not parsed.is_link_local
+    }
+    return sorted(found, key=lambda text: (not text.startswith("192.168."), not text.startswith("10."), text))

@@ -1,0 +1,123 @@
+"""Sessions as the streams that WebRTC peers join."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from daemon.frames import Result, model_size
+from daemon.session import Session
+from daemon.sessions import Sessions
+from engines.api import ParameterError, Parameters
+from webrtc.stream import Listener, Refused, Stream
+
+ALIKE = 0.05  # shapes that differ by less are cropped instead
+
+
+class PeerStreams:
+    """Peers join the sessions there are; who publishes to a name that there is not opens a session.
+
+    Such a session ends when its last peer has left. `defaults` gives its first parameters.
+    """
+
+    def __init__(self, sessions: Sessions, defaults: Callable[[], Parameters] = Parameters) -> None:
+        self._sessions, self._defaults = sessions, defaults
+        self._members: dict[str, int] = {}  # of the sessions that were opened here
+
+    async def join(self, name: str, *, publishes: bool) -> Stream:
+        """Raises `Refused`."""
+        session = self._sessions.get(name)
+        if session is None:
+            if not publishes:
+                raise Refused(404, f"there is no session {name!r}; publish to it first")
+            try:
+                session = self._sessions.open(name, self._defaults())
+            except ParameterError as error:
+                raise Refused(503, str(error), retry_after=10) from None
+            self._members[name] = 0
+        place = SessionPlace(session, self._left)
+        if publishes:
+            place.take_over()
+        if name in self._members:
+            self._members[name] += 1
+        return place
+
+    async def _left(self, session: Session) -> None:
+        if session.name not in self._members:
+            return
+        self._members[session.name] -= 1
+        if not self._members[session.name]:
+            del self._members[session.name]
+            await self._sessions.close(session.name)
+
+
+class SessionPlace:
+    """One peer's place."""
+
+    def __init__(self, session: Session, on_leave: Callable[[Session], Awaitable[None]]) -> None:
+        self._session, self._on_leave = session, on_leave
+        self._shape = (0, 0)  # of the newest frame
+        self._fitting: asyncio.Task[None] | None = None
+
+    def take_over(self) -> None:
+        """Its frames count before those of the session's own source. Raises `Refused`."""
+        if not self._session.live:
+            raise Refused(409, "this session works through a clip frame by frame; it takes no camera")
+        try:
+            self._session.let_in(self)
+        except ParameterError as error:
+            raise Refused(409, str(error)) from None
+
+    def offer(self, image: np.ndarray, captured: int) -> bool:
+        if self._session.guest is not self:
+            return False
+        height, width = image.shape[:2]
+        if self._shape != (width, height) and self._fitting is None and not self._session.source:
+            self._shape = width, height
+            self._fitting = asyncio.create_task(self._fit(width, height))
+        return self._session.offer(image, captured)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        viewer = Viewer(listener)
+        self._session.add_sink(viewer)
+        return lambda: self._session.remove_sink(viewer)
+
+    async def leave(self) -> None:
+        if self._fitting is not None:
+            self._fitting.cancel()
+        if self._session.guest is self:
+            self._session.guest = None
+        await self._on_leave(self._session)
+
+    async def _fit(self, width: int, height: int) -> None:
+        """Give the model's picture the shape of the camera's, at its area: nothing is cut off."""
+        have = self._session.control.parameters
+        try:
+            if abs(width / height * have.height / have.width - 1) > ALIKE:
+                sides = model_size(width, height, have.width * have.height)
+                await self._session.control.change({"width": sides[0], "height": sides[1]})
+        except ParameterError:
+            pass  # the picture is cropped then
+        finally:
+            self._fitting = None
+
+
+class Viewer:
+    """The sink through which a peer looks at a session."""
+
+    name = "browser"
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    async def room(self) -> None:
+        return
+
+    def offer(self, result: Result) -> bool:
+        self._listener(result.image, result.source.captured)
+        return True
+
+    async def close(self) -> None:
+        return
