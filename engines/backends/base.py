@@ -91,27 +91,37 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def from_frame(frame: Tensor) -> Tensor:
+    """(B, H, W, 3) u8 to (B, 3, H, W) in [−1, 1]."""
+    return frame.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_frame(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W), nominally in [−1, 1], to (B, H, W, 3) u8."""
+    scaled = pixels.float() * 127.5 + 127.5
+    return scaled.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
 class _FrameIn(nn.Module):
-    """(B, H, W, 3) u8 before a network that takes (B, 3, H, W) in [−1, 1]."""
+    """A network that takes frames."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.module, self.dtype = module, dtype
 
     def forward(self, frame: Tensor) -> Tensor:
-        return self.module((frame.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.dtype))
+        return self.module(from_frame(frame).to(self.dtype))
 
 
 class _FrameOut(nn.Module):
-    """(B, H, W, 3) u8 after a network that gives (B, 3, H, W), nominally in [−1, 1]."""
+    """A network that gives frames."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, latent: Tensor) -> Tensor:
-        pixels = self.module(latent).float() * 127.5 + 127.5
-        return pixels.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return to_frame(self.module(latent))
 
 
 def with_frames(spec: NetworkSpec, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engines.api.errors import ParameterError
-from engines.backends.base import Cost, Progress, Shapes, choose_precision, count
+from engines.backends.base import Cost, Progress, Shapes, choose_precision, count, from_frame, to_frame
 from engines.cuda.driver import CudaDriver, Driver, Kernel, Memory, Stream
 from engines.cuda.passes import Lanes, Pass
 from engines.gpu import ask_driver
@@ -20,13 +22,12 @@ from engines.network import UNIT, NetworkSpec, Ranges
 from engines.tensorrt.build import TARGETS, precisions_of
 from engines.tensorrt.cache import EngineCache
 from engines.tensorrt.library import Library, load
-from engines.tensorrt.prepare import cache_folder, prepare
+from engines.tensorrt.prepare import cache_folder, graph_hash, prepare, weights_hash
 from engines.tensorrt.runtime import Context, Runner
 
 _log = logging.getLogger(__name__)
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float16}
 _KERNELS_KEPT = 16
-_FRAMES = "fp16"  # what the kernels of the frame path know
 
 
 class TensorRtBackend:
@@ -51,7 +52,8 @@ class TensorRtBackend:
         self._engine_of, self._cache, self._folder = engine_of, EngineCache(folder), folder
         self.precisions: Sequence[str] = precisions_of(self.driver.target)
         self._lanes = Lanes(self.driver)
-        self._runners: dict[tuple[str, str, str], Runner] = {}
+        # An engine leaves the card with the last network that runs it.
+        self._runners: WeakValueDictionary[tuple[str, ...], Runner] = WeakValueDictionary()
         self._lock = threading.Lock()  # a new size is compiled beside the running networks
 
     def describe(self) -> str:
@@ -59,12 +61,14 @@ class TensorRtBackend:
 
     def compile(
         self, spec: NetworkSpec, shapes: Shapes, precision: str = "auto", progress: Progress | None = None
-    ) -> TensorRtNetwork:
+    ) -> TensorRtNetwork | HostFrames:
         """See `Backend`. One engine serves all shapes within its range, so only the first of them waits for a build."""
         started = time.perf_counter()
         precision = choose_precision(self, precision)
-        if spec.frame and precision not in (_FRAMES, "fp8"):
-            precision = _FRAMES
+        if spec.frame and _DTYPES[precision] != torch.float16:
+            bare = self.compile(dataclasses.replace(spec, frame=""), shapes, precision, progress)
+            assert isinstance(bare, TensorRtNetwork)
+            return HostFrames(bare, spec.frame)
         self.driver.use()
         runner = self._runner(spec, precision, progress)
         network = TensorRtNetwork(spec, shapes, runner, self.driver, self._lanes, _DTYPES[precision])
@@ -74,9 +78,10 @@ class TensorRtBackend:
         return network
 
     def _runner(self, spec: NetworkSpec, precision: str, progress: Progress | None) -> Runner:
-        key = (spec.key, spec.name, precision)
+        key = (spec.name, weights_hash(spec.module), graph_hash(spec), precision)
         with self._lock:
-            if key not in self._runners:
+            runner = self._runners.get(key)
+            if runner is None:
                 # Data-centre TensorRT builds for the card at hand alone.
                 ahead = self._library.flavour == "tensorrt_rtx" and self.driver.target in TARGETS
                 target = self.driver.target if ahead else "current"
@@ -84,8 +89,24 @@ class TensorRtBackend:
                     spec, target, precision, self._cache, refit=self._refit, progress=progress, notify=_log.warning
                 )
                 compiled = self._folder / f"{spec.name}-{precision}-{self.driver.target}.compiled"
-                self._runners[key] = Runner(self._library, self.driver, engine, spec.name, compiled)
-            return self._runners[key]
+                runner = self._runners[key] = Runner(self._library, self.driver, engine, spec.name, compiled)
+            return runner
+
+
+class HostFrames:
+    """A network whose precision our kernels do not know, between frames that the processor converts."""
+
+    def __init__(self, network: TensorRtNetwork, frame: str) -> None:
+        self._network, self._frame, self.cost = network, frame, network.cost
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        if self._frame == "in":
+            return self._network(from_frame(inputs[0]), *inputs[1:])
+        return to_frame(self._network(*inputs))
+
+    def refit(self, weights: Mapping[str, Tensor]) -> None:
+        """See `TensorRtNetwork.refit`."""
+        self._network.refit(weights)
 
 
 class TensorRtNetwork:

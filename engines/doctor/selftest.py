@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ def _try_card(backend: Backend) -> list[Finding]:
 def try_network(backend: Backend, reference: Backend, spec: NetworkSpec) -> Finding:
     """Whether `backend` gives what `reference` gives, and how fast."""
     what, shapes = f"try {backend.name} {spec.name}", spec.shapes(**SIZES)
-    inputs = random_inputs(spec)
+    inputs = random_inputs(spec, SIZES)
     try:
         network = backend.compile(spec, shapes)
     except ParameterError as error:
@@ -67,9 +67,9 @@ def try_network(backend: Backend, reference: Backend, spec: NetworkSpec) -> Find
     return Finding(what, "good", detail)
 
 
-def random_inputs(spec: NetworkSpec) -> tuple[Tensor, ...]:
+def random_inputs(spec: NetworkSpec, sizes: Mapping[str, int], seed: int = 0) -> tuple[Tensor, ...]:
     """As the backends' callables take them."""
-    inputs = spec.examples(torch.float32, **SIZES)
+    inputs = spec.examples(torch.float32, seed, **sizes)
     if spec.frame == "in":
         return ((inputs[0] * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(),)
     return inputs

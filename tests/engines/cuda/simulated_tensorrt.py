@@ -55,7 +55,7 @@ class SimulatedTensorRt:
         if progress is not None:
             self.phases.append("tactics")
             progress("tactics", 1.0)
-        key = f"{spec.name} {target} {precision}".ljust(64).encode()
+        key = f"{len(self.built)} {spec.name} {target} {precision}".ljust(64).encode()
         self._specs[key] = spec
         return key
 
@@ -69,7 +69,7 @@ class SimulatedTensorRt:
                     Validity.INVALID if self.diagnostics else Validity.VALID,
                     self.diagnostics,
                 ),
-                deserialize_cuda_engine=lambda engine: Engine(self, self._specs[engine]),
+                deserialize_cuda_engine=lambda engine: Engine(self, self._specs[engine], b"fp32" in engine),
             ),
             Refitter=lambda engine, logger: Refitter(engine),
             Weights=lambda kind, pointer, count: (kind, pointer, count),
@@ -84,7 +84,8 @@ class SimulatedTensorRt:
 
 
 class Engine:
-    def __init__(self, trt: SimulatedTensorRt, spec: NetworkSpec) -> None:
+    def __init__(self, trt: SimulatedTensorRt, spec: NetworkSpec, wide: bool) -> None:
+        self.dtype = np.dtype(np.float32 if wide else np.float16)
         self.trt, self.spec = trt, spec
         self.profile = profile_of(spec, Ranges())
         self.names = [*spec.inputs, spec.output]
@@ -159,7 +160,8 @@ class Context:
 
     def _array(self, memory: Mapping[str, Any], name: str) -> np.ndarray:
         shape = self.get_tensor_shape(name)
-        return memory[name].host[: 2 * int(np.prod(shape))].view(np.float16).reshape(shape)
+        dtype = self._engine.dtype
+        return memory[name].host[: dtype.itemsize * int(np.prod(shape))].view(dtype).reshape(shape)
 
 
 class Refitter:

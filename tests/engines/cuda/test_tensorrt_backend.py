@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from engines.api.errors import ParameterError
 from engines.backends.tensorrt_backend import TensorRtBackend
 from engines.backends.torch_backend import TorchBackend
 from engines.doctor import gpu
+from engines.doctor.selftest import random_inputs
 from engines.embedded.model import embedded_specs
 from engines.network import NetworkSpec, picture
 from engines.tensorrt.memory import RESERVE, resident_weights
@@ -40,15 +42,41 @@ def test_networks_give_what_torch_gives(simulated, index: int) -> None:
     spec = embedded_specs()[index]
     ours, reference = (b.compile(spec, spec.shapes(**SIZES)) for b in (backend, TorchBackend()))
     for seed in range(6):
-        inputs = spec.examples(torch.float32, seed, **SIZES)
-        if spec.frame == "in":
-            inputs = ((inputs[0] * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(),)
+        inputs = random_inputs(spec, SIZES, seed)
         result, expected = ours(*inputs), reference(*inputs)
         assert result.shape == expected.shape and result.dtype == expected.dtype
         tolerance = 1 if spec.frame == "out" else 2e-2 * expected.abs().max()
         assert (result.float() - expected.float()).abs().max() <= tolerance
     assert backend.driver.replays == 4
     assert ours.cost.memory > ours.cost.parameters * 2 and ours.cost.precision == "fp16"
+
+
+@pytest.mark.parametrize("index", [0, 2], ids=["encoder", "decoder"])
+def test_autoencoders_that_overflow_in_half_precision_run_in_single(simulated, index: int) -> None:
+    """SDXL's does. Our kernels know half precision, so the processor converts the frames."""
+    backend, _ = simulated
+    spec = embedded_specs()[index]
+    ours, reference = (b.compile(spec, spec.shapes(**SIZES), "fp32") for b in (backend, TorchBackend()))
+    inputs = random_inputs(spec, SIZES)
+    for _ in range(3):
+        assert (ours(*inputs).float() - reference(*inputs).float()).abs().max() < 1e-3
+    assert ours.cost.precision == "fp32" and backend.driver.launches == 0
+
+
+def test_engines_of_one_name_are_told_apart_by_weights_and_leave_with_their_last_network(simulated) -> None:
+    backend, trt = simulated
+    first = gpu.filter_spec()
+    other = gpu.filter_spec()
+    with torch.no_grad():
+        other.module.layer.bias.add_(1)
+    inputs = first.examples(torch.float32, **SIZES)
+    networks = [backend.compile(spec, spec.shapes(**SIZES)) for spec in (first, other, gpu.filter_spec())]
+    a, b, c = (network(*inputs).clone() for network in networks)
+    assert trt.built == ["filter", "filter"] and torch.equal(a, c) and not torch.equal(a, b)
+    assert len(backend._runners) == 2
+    networks.clear()
+    gc.collect()
+    assert len(backend._runners) == 0
 
 
 def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
