@@ -66,6 +66,8 @@ static void report_stages(struct stream *stream, obs_data_t *report)
         const char *name;
         const struct samples *samples;
     } stages[] = {{"latency", &stream->pictures.latency_ms},
+                  {"draw", &stream->capture.draw_ms},
+                  {"copy", &stream->capture.copy_ms},
                   {"upload", &stream->pictures.upload_ms},
                   {"show", &stream->show_ms}};
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {

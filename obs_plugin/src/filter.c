@@ -9,7 +9,6 @@
 
 struct filter {
     struct stream *stream;
-    struct capture capture;
     bool drawn; /* in this tick: OBS draws a source several times, for preview and program */
     bool seen;
     int64_t drawn_at;
@@ -67,7 +66,7 @@ static void filter_destroy(void *data)
 {
     struct filter *filter = data;
     filter_removed(filter, NULL);
-    stream_destroy(filter->stream, &filter->capture);
+    stream_destroy(filter->stream);
     bfree(filter);
 }
 
@@ -115,7 +114,8 @@ static void capture_once(struct filter *filter, obs_source_t *parent, obs_source
     filter->seen = true;
     bus_client_status(filter->stream->client, &status);
     if (status.state == BUS_CONNECTED)
-        capture_frame(&filter->capture, filter->stream->client, parent, target, status.width, status.height);
+        capture_frame(&filter->stream->capture, filter->stream->client, parent, target, status.width,
+                      status.height);
 }
 
 static void filter_render(void *data, gs_effect_t *effect)
@@ -126,7 +126,7 @@ static void filter_render(void *data, gs_effect_t *effect)
     if (parent && target) {
         uint32_t width = obs_source_get_base_width(target), height = obs_source_get_base_height(target);
         capture_once(filter, parent, target);
-        if (width && height && stream_draw(filter->stream, &filter->capture, width, height))
+        if (width && height && stream_draw(filter->stream, width, height))
             return;
     }
     /* Asked again: the filter may be removed by another thread at any moment, and OBS does not check. */

@@ -17,7 +17,7 @@ static void *output_create(obs_data_t *settings, obs_source_t *source)
 
 static void output_destroy(void *stream)
 {
-    stream_destroy(stream, NULL);
+    stream_destroy(stream);
 }
 
 static void output_defaults(obs_data_t *settings)
@@ -70,7 +70,7 @@ static void output_tick(void *stream, float seconds)
 
 static void output_render(void *stream, gs_effect_t *effect)
 {
-    stream_draw(stream, NULL, output_width(stream), output_height(stream));
+    stream_draw(stream, output_width(stream), output_height(stream));
     (void)effect;
 }
 

@@ -89,12 +89,11 @@ struct stream *stream_create(obs_source_t *source, obs_data_t *settings, bool fi
     return stream;
 }
 
-void stream_destroy(struct stream *stream, struct capture *capture)
+void stream_destroy(struct stream *stream)
 {
     delist(stream);
     obs_enter_graphics();
-    if (capture)
-        capture_free(capture, stream->client);
+    capture_free(&stream->capture, stream->client);
     pictures_free(&stream->pictures);
     gs_effect_destroy(stream->effect);
     obs_leave_graphics();
@@ -176,10 +175,10 @@ void stream_shape(struct stream *stream, uint32_t width, uint32_t height)
     sync_send_look(stream);
 }
 
-bool stream_draw(struct stream *stream, struct capture *capture, uint32_t width, uint32_t height)
+bool stream_draw(struct stream *stream, uint32_t width, uint32_t height)
 {
     int64_t now = platform_now(), latency = stream->latency;
-    pictures_take(&stream->pictures, stream->client, capture, latency);
+    pictures_take(&stream->pictures, stream->client, stream->filter ? &stream->capture : NULL, latency);
     struct picture *picture = pictures_due(&stream->pictures, now, latency);
     if (!picture || !stream->effect)
         return false;

@@ -48,6 +48,7 @@ struct stream {
     int64_t latency; /* fixed, ns; 0: as fast as it goes */
 
     /* On the graphics thread only. */
+    struct capture capture; /* of a filter */
     struct pictures pictures;
     gs_effect_t *effect;
     struct samples show_ms;
@@ -56,8 +57,8 @@ struct stream {
 };
 
 struct stream *stream_create(obs_source_t *source, obs_data_t *settings, bool filter);
-/* With the graphics context not entered. `capture` is freed too; may be NULL. */
-void stream_destroy(struct stream *stream, struct capture *capture);
+/* With the graphics context not entered. */
+void stream_destroy(struct stream *stream);
 
 void stream_defaults(obs_data_t *settings, bool filter);
 void stream_update(struct stream *stream, obs_data_t *settings);
@@ -68,8 +69,8 @@ void stream_tick(struct stream *stream);
 /* The source that is filtered has this size now. */
 void stream_shape(struct stream *stream, uint32_t width, uint32_t height);
 
-/* Takes the newest result; draws what is due and returns true. `capture` may be NULL. In the graphics context. */
-bool stream_draw(struct stream *stream, struct capture *capture, uint32_t width, uint32_t height);
+/* Takes the newest result; draws what is due and returns true. In the graphics context. */
+bool stream_draw(struct stream *stream, uint32_t width, uint32_t height);
 
 /* A line for people about connection, speed and delay; lines are separated by \n. */
 void stream_describe(struct stream *stream, char *text, size_t size);
