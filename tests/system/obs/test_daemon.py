@@ -37,7 +37,8 @@ class Daemon:
         """Returns once it listens."""
         home = self._obs.home / "daemon"
         home.mkdir(exist_ok=True)
-        command = [*DRIFTCAM, "serve", "--listen", f"127.0.0.1:{free_port()}"]
+        self.port = free_port()
+        command = [*DRIFTCAM, "serve", "--listen", f"127.0.0.1:{self.port}"]
         environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_RUNTIME_DIR": str(self.socket.parents[1])}
         environment |= {name: os.environ[name] for name in ("PATH", "OPENVINO_TELEMETRY_OPT_OUT")}
         with (home / "log").open("a") as log:
@@ -229,6 +230,23 @@ def test_an_output_shows_the_daemons_session(obs: Obs, scene: str, daemon: Daemo
             return is_red(picture)
 
         looks(obs, "out", judged)
+
+
+def test_without_the_plugin_a_media_source_shows_the_result(obs: Obs, scene: str, daemon: Daemon) -> None:
+    address = f"http://127.0.0.1:{daemon.port}/result.mjpeg?session=live"
+    settings = {"is_local_file": False, "input": address, "input_format": "mpjpeg", "buffering_mb": 0}
+    obs.remote.call(
+        "CreateInput", sceneName=scene, inputName="media", inputKind="ffmpeg_source", inputSettings=settings
+    )
+    with BusClient("source", session="live", path=daemon.socket) as source:
+        source.change(styles=[[RED, 1.0]], strength=1.0)
+        photograph = cv2.cvtColor(cv2.resize(cv2.imread(str(PHOTOGRAPH)), source.size), cv2.COLOR_BGR2RGB)
+
+        def judged(picture: np.ndarray) -> bool:
+            source.send(photograph)
+            return is_red(picture)
+
+        looks(obs, "media", judged)
 
 
 def test_the_real_daemon_killed_and_started_again(obs: Obs, scene: str, daemon: Daemon) -> None:
