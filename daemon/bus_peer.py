@@ -85,7 +85,6 @@ class BusPeer:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._wire.close()
             await self._loop.run_in_executor(self._threads, self._close_memory)
 
     # -- as a sink ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from engines.api import ParameterError, Parameters
 from engines.api.bus import BusError, Message, MessageType
 
 HELLO_PATIENCE = 5.0  # seconds from a connection to its HELLO
+PLACE_PATIENCE = 0.5  # seconds for which a source waits for that before it to go
 MOST_CLIENTS = 32
 THREADS = 2  # that convert pixels
 
@@ -134,6 +136,8 @@ class BusServer:
     @contextlib.asynccontextmanager
     async def _session(self, hello: Hello) -> Any:
         """The session that a client joins or opens. Raises `ParameterError`."""
+        if hello.role.gives:
+            await self._wait_for_place(hello.session)
         session = self._sessions.get(hello.session)
         if session is None:
             if not hello.role.gives:
@@ -149,6 +153,12 @@ class BusServer:
             if hello.role.gives:
                 session.source = ""
             await self._end_unused(session)
+
+    async def _wait_for_place(self, name: str) -> None:
+        """A client that comes again finds its place free as soon as its old connection is seen to be gone."""
+        end = time.monotonic() + PLACE_PATIENCE
+        while (session := self._sessions.get(name)) is not None and session.source and time.monotonic() < end:
+            await asyncio.sleep(0.02)
 
     async def _end_unused(self, session: Session) -> None:
         others = [peer for peer in self.clients if peer.session is session]
