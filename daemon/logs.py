@@ -32,7 +32,7 @@ class Recent(logging.Handler):
         self._records: deque[dict[str, Any]] = deque(maxlen=most)
 
     def emit(self, record: logging.LogRecord) -> None:
-        entry = {"time": record.created, "level": record.levelname.lower(), "text": record.getMessage()}
+        entry = {"time": record.created, "level": record.levelname.lower(), "text": self.format(record)}
         self._records.append(entry)
 
     def lines(self, most: int, level: str = "debug") -> list[dict[str, Any]]:
@@ -41,20 +41,18 @@ class Recent(logging.Handler):
         return [entry for entry in list(self._records) if entry["level"] in wanted][-most:]
 
 
-class Redact(logging.Filter):
-    """Takes secrets out of lines, whoever put them in."""
+class Redacted(logging.Formatter):
+    """What another formatter makes, tracebacks and all, without secrets, whoever put them in."""
 
-    def __init__(self) -> None:
+    def __init__(self, inner: logging.Formatter, secrets: set[str]) -> None:
         super().__init__()
-        self.secrets: set[str] = set()
+        self._inner, self._secrets = inner, secrets
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if any(secret in text for secret in self.secrets):
-            for secret in self.secrets:
-                text = text.replace(secret, "[secret]")
-            record.msg, record.args = text, ()
-        return True
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._inner.format(record)
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return text
 
 
 def to_journal(stream: TextIO) -> bool:
@@ -71,13 +69,15 @@ class Logs:
 
     def __init__(self, level: str, stream: TextIO | None = None) -> None:
         stream = stream or sys.stderr
-        self.recent, self._redact = Recent(), Redact()
-        handlers = [logging.StreamHandler(stream), self.recent]
-        handlers[0].setFormatter(JournalFormat("%(message)s") if to_journal(stream) else _terminal_format())
-        for handler in handlers:
-            handler.addFilter(self._redact)
+        self._secrets: set[str] = set()
+        self.recent = Recent()
+        written = logging.StreamHandler(stream)
+        written.setFormatter(
+            Redacted(JournalFormat("%(message)s") if to_journal(stream) else _terminal_format(), self._secrets)
+        )
+        self.recent.setFormatter(Redacted(logging.Formatter("%(message)s"), self._secrets))
         self._logger = logging.getLogger(LOGGER)
-        self._logger.handlers[:] = handlers
+        self._logger.handlers[:] = [written, self.recent]
         self._logger.propagate = False
         self.set_level(level)
 
@@ -87,7 +87,7 @@ class Logs:
 
     def hide(self, secret: str) -> None:
         """Never write it."""
-        self._redact.secrets.add(secret)
+        self._secrets.add(secret)
 
 
 def _terminal_format() -> logging.Formatter:

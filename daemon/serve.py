@@ -77,6 +77,7 @@ class Service:
     async def open(self) -> None:
         """Raises `ParameterError` or `RunError` for what cannot work; what may come later is waited for."""
         config = self._config
+        self._session = self.core.sessions.open(DEFAULT, self._first_parameters(config))
         for problem in await asyncio.to_thread(self._presets.damaged):
             log.warning("%s", problem)
         self._peers = Peers(PeerStreams(self.core.sessions, self._first), config.webrtc.settings())
@@ -85,7 +86,6 @@ class Service:
         host, port = parse_address(config.server.listen)
         self.address = await self._server.start(host, port)
         log.info("the page is at %s", self.address)
-        self._session = self.core.sessions.open(DEFAULT, self._first_parameters(config))
         if config.bus.enabled:
             self._start_bus()
         self._keep_source(config)

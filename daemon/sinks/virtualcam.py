@@ -81,6 +81,9 @@ class VirtualCameraSink:
     that stops working, or that another program took over, is opened again until it works.
 
     `why` and `notify` may be called from the thread.
+
+    Attributes:
+        repeated: pictures that were sent again because no other came in time.
     """
 
     def __init__(
@@ -108,7 +111,9 @@ class VirtualCameraSink:
         self._picture = PictureToSend(*self._device.size)
         self._delays: list[float] = []  # ms
         self._newest: Result | None = None
+        self._sent: Result | None = None
         self._came = -math.inf
+        self.repeated = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="driftcam-virtualcam", daemon=True)
         self._thread.start()
@@ -148,6 +153,8 @@ class VirtualCameraSink:
 
     def _current(self) -> np.ndarray:
         newest = self._newest
+        self.repeated += newest is not None and newest is self._sent
+        self._sent = newest
         if newest is None or time.monotonic() - self._came > STALE_S:
             return self._picture.placeholder(self._why())
         return self._picture.result(newest)

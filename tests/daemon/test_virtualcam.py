@@ -94,6 +94,7 @@ async def test_the_last_picture_is_sent_again_while_none_comes() -> None:
     Backend.sent.clear()
     until(lambda: len(Backend.sent) > 5)
     assert shown() == {luma(200)}
+    assert camera.repeated >= 5
     await camera.close()
     assert Backend.closed
 
