@@ -39,6 +39,7 @@ format: $(VENV)/.installed-dev ## let ruff put the sources in order
 bench: $(VENV)/.installed-dev ## measure the engine and the noise (prints tables)
 	$(BIN)/python -m scripts.bench_engine
 	$(BIN)/python -m scripts.bench_noise
+	$(BIN)/python -m scripts.bench_webrtc
 
 train: setup ## train the embedded model from nothing (about two and a half hours on two cores)
 	$(PIP) -e '.[train]'
