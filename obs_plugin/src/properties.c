@@ -12,39 +12,39 @@ static obs_property_t *with_help(obs_property_t *property, const char *help)
     return property;
 }
 
-static void add_style(obs_properties_t *properties, const struct stream *stream)
+static void add_style(obs_properties_t *properties, const struct daemon_state *state, const char *style)
 {
     obs_property_t *list = with_help(obs_properties_add_list(properties, S_STYLE, obs_module_text("Style"),
                                                              OBS_COMBO_TYPE_EDITABLE, OBS_COMBO_FORMAT_STRING),
                                      "Style.Help");
-    const struct name_list *names = &stream->state.styles;
+    const struct name_list *names = &state->styles;
     for (size_t i = 0; i < names->count; i++)
         obs_property_list_add_string(list, names->names[i], names->names[i]);
-    if (!names->count && *stream->look.style)
-        obs_property_list_add_string(list, stream->look.style, stream->look.style);
+    if (!names->count && *style)
+        obs_property_list_add_string(list, style, style);
 }
 
-static void add_presets(obs_properties_t *properties, const struct stream *stream)
+static void add_presets(obs_properties_t *properties, const struct daemon_state *state)
 {
     obs_property_t *list = with_help(obs_properties_add_list(properties, S_PRESET, obs_module_text("Preset"),
                                                              OBS_COMBO_TYPE_LIST, OBS_COMBO_FORMAT_STRING),
                                      "Preset.Help");
-    const struct name_list *names = &stream->state.presets;
+    const struct name_list *names = &state->presets;
     obs_property_list_add_string(list, obs_module_text("Preset.None"), "");
     for (size_t i = 0; i < names->count; i++)
         obs_property_list_add_string(list, names->names[i], names->names[i]);
 }
 
-static void add_look(obs_properties_t *properties, const struct stream *stream)
+static void add_look(obs_properties_t *properties, const struct daemon_state *state, const char *style)
 {
-    add_style(properties, stream);
+    add_style(properties, state, style);
     with_help(obs_properties_add_text(properties, S_PROMPT, obs_module_text("Prompt"), OBS_TEXT_DEFAULT), "Prompt.Help");
     obs_properties_add_path(properties, S_PICTURE, obs_module_text("StyleImage"), OBS_PATH_FILE, PICTURE_FILES, NULL);
     with_help(obs_properties_add_float_slider(properties, S_STRENGTH, obs_module_text("Strength"), 0.0, 1.0, 0.01),
               "Strength.Help");
     with_help(obs_properties_add_float_slider(properties, S_FREEDOM, obs_module_text("Freedom"), 0.0, 1.0, 0.01),
               "Freedom.Help");
-    add_presets(properties, stream);
+    add_presets(properties, state);
 }
 
 static const char *advanced_names[] = {S_STEPS, S_DETAIL, S_FIXED, S_LATENCY, S_SESSION, S_SOCKET};
@@ -99,29 +99,33 @@ static bool refresh(obs_properties_t *properties, obs_property_t *property, void
     return true;
 }
 
-static void add_buttons(obs_properties_t *properties, struct stream *stream)
+static void add_buttons(obs_properties_t *properties, const char *address)
 {
     obs_properties_add_button(properties, "refresh", obs_module_text("Refresh"), refresh);
     obs_properties_add_button(properties, "reconnect", obs_module_text("Reconnect"), reconnect);
-    if (strncmp(stream->state.page, "http://", 7) != 0 && strncmp(stream->state.page, "https://", 8) != 0)
+    if (strncmp(address, "http://", 7) != 0 && strncmp(address, "https://", 8) != 0)
         return;
     obs_property_t *page = obs_properties_add_button(properties, "page", obs_module_text("OpenPage"), NULL);
     obs_property_button_set_type(page, OBS_BUTTON_URL);
-    obs_property_button_set_url(page, stream->state.page);
+    obs_property_button_set_url(page, (char *)address); /* copied there */
 }
 
 obs_properties_t *properties_create(struct stream *stream)
 {
     obs_properties_t *properties = obs_properties_create();
-    char text[1024];
+    char text[1024], style[LOOK_STYLE_SIZE];
+    pthread_mutex_lock(&stream->lock); /* not for as long as the dialogue is built */
+    struct daemon_state *state = bmemdup(&stream->state, sizeof *state);
+    memcpy(style, stream->look.style, sizeof style);
+    pthread_mutex_unlock(&stream->lock);
+    bus_client_report(stream->client); /* new names open the dialogue anew */
     obs_properties_set_param(properties, stream, NULL);
     stream_describe(stream, text, sizeof text);
     obs_properties_add_text(properties, "status", text, OBS_TEXT_INFO);
-    pthread_mutex_lock(&stream->lock);
     if (stream->filter)
-        add_look(properties, stream);
+        add_look(properties, state, style);
     add_advanced(properties, stream->filter);
-    add_buttons(properties, stream);
-    pthread_mutex_unlock(&stream->lock);
+    add_buttons(properties, state->page);
+    bfree(state);
     return properties;
 }

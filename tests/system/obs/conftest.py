@@ -33,8 +33,7 @@ def obs(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Obs
     """A running OBS. After the last test it must end well and have given back all memory."""
     obs = start_obs(tmp_path_factory.mktemp("obs"), plugins)
     yield obs
-    assert obs.stop() == 0
-    assert "Number of memory leaks: 0" in obs.log()
+    obs.check_end()
 
 
 @pytest.fixture

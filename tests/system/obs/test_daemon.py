@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from daemon.obs.remote import Refused
 from engines.api.bus_client import BusClient
 from engines.api.styles import STYLE_NAMES
 from tests.system.obs.rig import CANVAS, DRIFTCAM, ROOT, Obs, free_port, poll, renders_on
@@ -40,7 +42,7 @@ class Daemon:
         self.port = free_port()
         command = [*DRIFTCAM, "serve", "--listen", f"127.0.0.1:{self.port}"]
         environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_RUNTIME_DIR": str(self.socket.parents[1])}
-        environment |= {name: os.environ[name] for name in ("PATH", "OPENVINO_TELEMETRY_OPT_OUT")}
+        environment |= {"PATH": os.environ["PATH"], "OPENVINO_TELEMETRY_OPT_OUT": "1"}
         with (home / "log").open("a") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         poll(self._listens, f"the daemon's socket; see {home / 'log'}", 60)
@@ -161,6 +163,17 @@ def test_styles_and_presets_come_from_the_daemon(obs: Obs, scene: str, daemon: D
     obs.remote.vendor("set", source="photograph", style="no-such-style")
     poll(lambda: "there is no such style" in obs.stream("photograph")["refusal"], "the daemon's refusal")
     looks(obs, "photograph", is_grey)
+    with watch(obs, obs.stream("photograph")["session"]) as other:
+        other.change(styles=[[RED, 1.0]])
+        looks(obs, "photograph", is_red)
+        keep = f"http://127.0.0.1:{daemon.port}/api/presets/fire?session={other.session}"
+        with urllib.request.urlopen(urllib.request.Request(keep, method="PUT"), timeout=20):
+            other.change(styles=[[GREY, 1.0]])
+    looks(obs, "photograph", is_grey)
+    obs.remote.vendor("preset", name="fire")
+    looks(obs, "photograph", is_red)
+    with pytest.raises(Refused, match="name: give the name"):
+        obs.remote.vendor("preset")
 
 
 def test_a_whole_scene_is_stylised(obs: Obs, scene: str, daemon: Daemon) -> None:
