@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from daemon.admission import Limits
 from daemon.control import changed
 from daemon.folders import recordings_folder, state_folder
 from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
-from engines.api import Parameters
+from engines.api import ParameterError, Parameters
 from engines.api.model_files import ModelFiles, parse_loras
 from webrtc.settings import Bitrates, IceServer, Settings
 
@@ -39,6 +40,17 @@ def _absolute(path: Path) -> Path:
 
 
 FilePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _device_sink(text: str) -> None:
+    """Raises `ParameterError` for sinks that only make sense in a run of its own."""
+    kind = parse_sink(text).kind
+    advice = {
+        "file": "a daemon writes no file without end: use driftcam ctl record",
+        "page": "the page is always there",
+    }
+    if kind in advice:
+        raise ParameterError("sink", text, advice[kind])
 
 
 class Section(BaseModel):
@@ -89,14 +101,14 @@ class Live(Section):
 
     Attributes:
         source: as after `driftcam run --source`; empty waits for a browser, OBS or another program.
-        sinks: as after `driftcam run --sink`; the page is always there.
+        sinks: devices, as after `driftcam run --sink`; the page is always there.
         size: N or WIDTHxHEIGHT of the model's picture; empty follows the source.
         style_image: a picture whose style is used.
         parameters: any parameter and its first value, and `prompt`.
     """
 
     source: Annotated[str, _as_given(lambda text: text and parse_source(text))] = ""
-    sinks: tuple[Annotated[str, _as_given(parse_sink)], ...] = ()
+    sinks: tuple[Annotated[str, _as_given(_device_sink)], ...] = ()
     size: Annotated[str, _as_given(lambda text: text and parse_size(text))] = ""
     style_image: FilePath | None = None
     parameters: Annotated[dict[str, Any], _as_given(lambda given: given and changed(Parameters(), given))] = {}
@@ -129,6 +141,18 @@ class EngineSection(Section):
     def model(self) -> ModelFiles:
         """What the engine process loads."""
         return ModelFiles(self.weights, self.vae, parse_loras(self.loras), self.solver)
+
+
+class SessionsSection(Section):
+    """Several sessions at once: those of browsers, OBS and other programs beside the live one.
+
+    Attributes:
+        most: at once; a further one is refused.
+        least_fps: what each must be able to get, or a further one is refused.
+    """
+
+    most: Annotated[int, Field(ge=1, le=64)] = Limits.most
+    least_fps: Annotated[float, Field(ge=0, le=60)] = Limits.least_fps
 
 
 class Bus(Section):
@@ -215,6 +239,7 @@ class Config(BaseSettings):
     server: Server = Field(default_factory=Server)
     live: Live = Field(default_factory=Live)
     engine: EngineSection = Field(default_factory=EngineSection)
+    sessions: SessionsSection = Field(default_factory=SessionsSection)
     bus: Bus = Field(default_factory=Bus)
     webrtc: WebRtc = Field(default_factory=WebRtc)
     recording: Recording = Field(default_factory=Recording)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from daemon.admission import Limits
 from daemon.browser import PeerStreams
 from daemon.bus_server import BusServer
 from daemon.config import Config, differences
@@ -56,7 +57,8 @@ class Service:
         engine = config.engine
         patience = Patience(start=engine.start, answer=engine.answer)
         command = worker_command(engine.implementation or None, engine.model())
-        self.core = Core(command, notify=log.warning, patience=patience)
+        limits = Limits(most=config.sessions.most, least_fps=config.sessions.least_fps)
+        self.core = Core(command, notify=log.warning, patience=patience, limits=limits)
         self._kept: list[Kept] = []
         self._bus: BusServer | None = None
         self._presets = Presets(state_folder() / "presets")

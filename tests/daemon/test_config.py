@@ -87,6 +87,8 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path: Path, listen: str) -> N
         ('[server]\ntls_cert = "/x.pem"', 1, ["tls_key"]),
         ('[live]\nsinks = [\n  "virtualcam",\n  "flie:x.mp4",\n]', 2, ["live.sinks.1", "'flie:x.mp4'", "file:PATH"]),
         ("[live.parameters]\nstrength = 3", 2, ["live.parameters.strength", "3", "0 to 1"]),
+        ('[live]\nsinks = ["file:x.mp4"]', 2, ["live.sinks.0", "'file:x.mp4'", "driftcam ctl record"]),
+        ('[live]\nsinks = ["page"]', 2, ["the page is always there"]),
         ("live.parameters.steps = 'x'", 1, ["live.parameters.steps", "'x'"]),
         ('[live]\nparameters = {stlyes = "x"}', 2, ["stlyes", "did you mean styles"]),
         ("[live.parameters]\nprompt = ''", 2, ["live.parameters.prompt", "1 to 1000"]),
@@ -176,3 +178,10 @@ def test_flags_are_read_as_toml_or_as_text() -> None:
 def test_what_differs_between_two_configurations_is_listed(tmp_path: Path) -> None:
     old, new = read(tmp_path, GOOD), read(tmp_path, GOOD.replace("9000", "9001").replace("0.8", "0.7"))
     assert differences(old, new) == ["server.listen", "live.parameters"]
+
+
+def test_every_field_is_documented() -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    for section, names in fields().items():
+        for name in names:
+            assert f"`{section}.{name}`" in documented, f"{section}.{name}"

@@ -1,0 +1,158 @@
+"""Sources and sinks of a daemon that come, fail and come again, over a real session with the stand-in engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from daemon import keeping
+from daemon.errors import RunError
+from daemon.frames import Result
+from daemon.keeping import KeptSink, KeptSource, KeptStyle
+from daemon.metrics import Metrics
+from daemon.pulse import EVERY, Pulse
+from daemon.specs import Spec, parse_source
+from daemon.systemd import Systemd
+from engines.api import ParameterError
+from tests.daemon.conftest import ROOT, write_clip
+from tests.daemon.http_daemon import Daemon, daemon_in, until
+
+
+@pytest_asyncio.fixture
+async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Daemon]:
+    monkeypatch.setattr(keeping, "RETRY_FIRST", 0.05)
+    monkeypatch.setattr(keeping, "LOOK_EVERY", 0.05)
+    async with daemon_in(tmp_path) as daemon:
+        yield daemon
+
+
+async def test_a_source_that_is_not_there_yet_is_taken_when_it_comes(daemon: Daemon, tmp_path: Path) -> None:
+    spec = parse_source(f"clip:{tmp_path / 'later.mp4'}")
+    kept = KeptSource(spec, daemon.session, None, daemon.core.notify)
+    await until(lambda: daemon.lines)
+    assert "later.mp4" in daemon.lines[0]
+    write_clip(tmp_path / "half.mp4", size=(320, 160)).rename(tmp_path / "later.mp4")
+    await until(lambda: daemon.session.delivered > 5)
+    assert daemon.session.source == str(spec)
+    parameters = daemon.session.control.parameters
+    assert parameters.width / parameters.height == pytest.approx(2, rel=0.1), "the source's shape"
+    assert len(daemon.lines) == 1, "the same trouble is told once"
+    await kept.close()
+    assert daemon.session.source == "", "another may come now"
+
+
+async def test_a_source_is_changed_without_the_session_ending(daemon: Daemon, tmp_path: Path) -> None:
+    first = KeptSource(parse_source("test"), daemon.session, (64, 64), daemon.core.notify)
+    await until(lambda: daemon.session.delivered > 0)
+    await first.close()
+    second = KeptSource(
+        parse_source(f"clip:{write_clip(tmp_path / 'a.mp4')}"), daemon.session, None, daemon.core.notify
+    )
+    delivered = daemon.session.delivered
+    await until(lambda: daemon.session.delivered > delivered + 5)
+    await second.close()
+
+
+class Camera:
+    """A sink that fails when it is told to."""
+
+    opened: list[Camera] = []  # noqa: RUF012
+    absent = True
+    name = "virtualcam:/dev/video77"
+
+    def __init__(self) -> None:
+        self.results, self.broken, self.closed = 0, False, False
+        Camera.opened.append(self)
+
+    async def room(self) -> None:
+        return
+
+    def offer(self, result: Result) -> bool:
+        if self.broken:
+            raise RunError("the device is gone")
+        self.results += 1
+        return True
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_sink_is_opened_again_until_it_works(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_sink(*given: object, **options: object) -> Camera:
+        if Camera.absent:
+            raise ParameterError("sink", "virtualcam", "there is no virtual camera")
+        return Camera()
+
+    monkeypatch.setattr(keeping, "open_sink", open_sink)
+    kept = KeptSink(Spec("virtualcam"), daemon.session, daemon.core.notify)
+    async with daemon.frames():
+        await until(lambda: daemon.lines)
+        Camera.absent = False
+        await until(lambda: Camera.opened and Camera.opened[0].results > 3)
+        Camera.opened[0].broken = True
+        await until(lambda: len(Camera.opened) == 2 and Camera.opened[1].results > 3)
+        assert Camera.opened[0].closed
+        await kept.close()
+        assert Camera.opened[1].closed
+        assert Camera.opened[1] not in daemon.session.sinks
+    assert sum("there is no virtual camera" in line for line in daemon.lines) == 1
+
+
+async def test_a_style_picture_is_used_as_soon_as_there_is_an_engine(daemon: Daemon, tmp_path: Path) -> None:
+    kept = KeptStyle(tmp_path / "none.jpg", daemon.session, daemon.core.notify)
+    await until(lambda: daemon.lines)
+    await kept.close()
+    kept = KeptStyle(ROOT / "tests" / "data" / "astronaut.jpg", daemon.session, daemon.core.notify)
+    await until(lambda: daemon.session.control.parameters.style_vector is not None)
+    await kept.close()
+
+
+class Telling(Systemd):
+    """Counts what systemd would hear."""
+
+    alive_told = 0
+
+    def alive(self) -> None:
+        self.alive_told += 1
+
+
+class Deaf:
+    """A sink that holds its session up: a bug such as the watchdog is there for."""
+
+    name = "deaf"
+
+    async def room(self) -> None:
+        await until(lambda: False, timeout=3600)
+
+    def offer(self, result: Result) -> bool:
+        return True
+
+    async def close(self) -> None:
+        return
+
+
+async def test_systemd_hears_nothing_while_results_wait_in_vain(daemon: Daemon) -> None:
+    systemd = Telling({})
+    pulse = Pulse(daemon.core, Metrics(daemon.core), systemd)
+    pulse.start()
+    await until(lambda: systemd.alive_told >= 4)
+    session = daemon.core.sessions.open("held", daemon.session.control.parameters.replace(seed=3), live=False)
+    await session.opened()
+    session.add_sink(Deaf())
+    image = np.zeros((64, 128, 3), np.uint8)
+    for number in range(3):
+        session.offer(image, number)
+    await until(lambda: pulse.trouble)
+    assert "held" in pulse.trouble
+    told = systemd.alive_told
+    await asyncio.sleep(3 * EVERY)
+    assert systemd.alive_told == told
+    await daemon.core.sessions.close("held")
+    await until(lambda: systemd.alive_told > told)
+    assert not pulse.trouble
+    await pulse.close()
