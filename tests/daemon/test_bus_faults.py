@@ -223,7 +223,7 @@ def test_nothing_is_left_of_clients_that_came_and_went(daemon: Daemon, neighbour
     for _ in range(10):
         come_and_go()
     assert daemon.ask(descriptors) <= before + 1
-    assert threading.active_count() <= threads + 1
+    assert threading.active_count() <= threads + 6  # asyncio's pool grows to so many; 30 clients came and went
 
 
 u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
