@@ -61,7 +61,8 @@ def _build(job: BuildJob, progress: Progress) -> Any:
     network = builder.create_network(_network_flags(library))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(job.onnx)):
-        problems = [parser.get_error(k).desc() for k in range(parser.num_errors)]
+        errors = [parser.get_error(k) for k in range(parser.num_errors)]
+        problems = [f"operator {e.node_operator() or '?'} at {e.node_name() or '?'}: {e.desc()}" for e in errors]
         raise ParameterError("network", job.network, parser_advice(problems))
     config = builder.create_builder_config()
     config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)  # weights may stay in the computer's memory on a small card

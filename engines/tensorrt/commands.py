@@ -62,7 +62,7 @@ def build_engines(
     for spec in specs_of(model):
         for target in names:
             started = time.monotonic()
-            bar = _Bar(f"{spec.name} for {target}")
+            bar = Bar(f"{spec.name} for {target}")
             engine = prepare(
                 spec,
                 target,
@@ -78,7 +78,7 @@ def build_engines(
             print(f"{spec.name} for {target} in {precision}: {len(engine) / 1e6:.1f} MB, {taken:.1f} s")
 
 
-class _Bar:
+class Bar:
     """A line that shows the phase of a build; nothing where there is no terminal."""
 
     def __init__(self, what: str) -> None:

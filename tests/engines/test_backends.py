@@ -14,7 +14,7 @@ from engines.backends.choice import Facts, choose
 from engines.backends.openvino_backend import OpenVinoBackend
 from engines.backends.torch_backend import TorchBackend
 from engines.embedded.model import embedded_specs
-from engines.gpu import Card, Driver, problem_of
+from engines.gpu import Card, Driver, ask_driver, problem_of
 
 
 def forget() -> None:
@@ -65,6 +65,49 @@ def test_what_is_asked_for_by_name_is_taken_or_refused_with_the_reason() -> None
 def test_a_card_that_cannot_be_used_is_named(cuda: tuple, cards: tuple, problem: str) -> None:
     said = problem_of(cuda, cards)
     assert problem in said and bool(said) == bool(problem)
+
+
+class Libcuda:
+    """The few calls of NVIDIA's driver library that are made before any framework is loaded."""
+
+    def __init__(self, status: int = 0, version: int = 13010, cards: tuple[Card, ...] = ()) -> None:
+        self._status, self._version, self._cards = status, version, cards
+
+    def cuInit(self, flags: int) -> int:
+        return self._status
+
+    def cuDriverGetVersion(self, version) -> int:
+        version._obj.value = self._version
+        return 0
+
+    def cuDeviceGetCount(self, count) -> int:
+        count._obj.value = len(self._cards)
+        return 0
+
+    def cuDeviceGet(self, device, index: int) -> int:
+        device._obj.value = index
+        return 0
+
+    def cuDeviceGetName(self, name, size: int, device) -> int:
+        name.value = self._cards[device.value].name.encode()
+        return 0
+
+    def cuDeviceTotalMem_v2(self, memory, device) -> int:
+        memory._obj.value = self._cards[device.value].memory
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute: int, device) -> int:
+        value._obj.value = self._cards[device.value].compute[{75: 0, 76: 1}[attribute]]
+        return 0
+
+
+def test_the_driver_is_asked_for_its_cards() -> None:
+    cards = (Card("RTX 4080", (8, 9), 16 << 30), Card("RTX 5090", (12, 0), 32 << 30))
+    driver = ask_driver(Libcuda(cards=cards))
+    assert driver == Driver((13, 1), cards, "") and [card.target for card in driver.cards] == ["sm89", "sm120"]
+    assert ask_driver(Libcuda(status=100)) == Driver((13, 1), (), "no NVIDIA GPU was found")
+    assert "error 803" in ask_driver(Libcuda(status=803)).problem
+    assert "update it to 580" in ask_driver(Libcuda(version=12040, cards=cards)).problem
 
 
 def test_the_choice_is_one_log_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from engines.embedded.model import embedded_specs
 from engines.network import NetworkSpec, Ranges, picture
 from engines.tensorrt.__main__ import main
 from engines.tensorrt.cache import EngineCache
-from engines.tensorrt.commands import parse_ranges
+from engines.tensorrt.commands import Bar, parse_ranges
 from engines.tensorrt.prepare import graph_hash, prepare, weights_hash
 
 
@@ -102,3 +103,14 @@ def test_ranges_from_words() -> None:
     assert parse_ranges("512", "2") == Ranges((2, 2, 2), (8, 8, 8), (8, 8, 8))
     with pytest.raises(ParameterError, match="sizes"):
         parse_ranges("0-512", "1")
+
+
+def test_the_bar_shows_phase_and_share_and_leaves_a_clean_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = Bar("unet for sm89")
+    bar("Building", 0.5)
+    assert terminal.getvalue().rstrip() == "\runet for sm89 " + "█" * 12 + " " * 12 + " Building"
+    bar.clear()
+    assert terminal.getvalue().endswith(" \r")

@@ -153,6 +153,18 @@ def test_what_cannot_be_built_is_named(decoder: BuildJob, change: dict, message:
         build(BuildJob(**{**vars(decoder), **change}))
 
 
+def test_an_operator_that_tensorrt_lacks_is_named(tmp_path: Path) -> None:
+    shape = ["b", 3, 64, 64]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT16, shape) for name in ("x", "y")]
+    node = onnx.helper.make_node("Frobnicate", ["x"], ["y"], domain="elsewhere")
+    graph = onnx.helper.make_graph([node], "graph", ends[:1], ends[1:])
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("elsewhere", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "graph.onnx")
+    profile = {"x": ((1, 3, 64, 64),) * 3}
+    with pytest.raises(ParameterError, match="Frobnicate"):
+        build(BuildJob("filter", tmp_path / "graph.onnx", "sm89", "fp16", profile))
+
+
 def test_a_builder_that_dies_is_reported(decoder: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "serve", _die)
     with pytest.raises(ParameterError, match="ended without a word"):
