@@ -184,9 +184,12 @@ class Session:
         """How much waits where: frames that the engine has, results that were not delivered yet."""
         return {"engine": self._stream.frames_waiting, "delivery": self._stream.results_waiting}
 
-    async def report(self) -> dict[str, Any]:
-        """The engine's own report on this stream, empty if it cannot be had."""
-        return await self._stream.report()
+    async def report(self, *, insight: bool = False) -> dict[str, Any]:
+        """The engine's own report on this stream, empty if it cannot be had.
+
+        `insight`: with small pictures of `flow` (RGBA, None while nothing moves) and `noise` as PNG in base64.
+        """
+        return await self._stream.report(insight=insight)
 
     async def close(self) -> None:
         """End the stream; the sinks stay the caller's."""

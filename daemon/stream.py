@@ -177,13 +177,13 @@ class Stream:
             self._results.put_nowait(None)
             return
 
-    async def report(self) -> dict[str, Any]:
-        """The engine's own report, empty if it cannot be had."""
+    async def report(self, *, insight: bool = False) -> dict[str, Any]:
+        """The engine's own report, empty if it cannot be had; `insight`: with pictures of flow and noise."""
         if self._port is None or not self.attached:
             return {}
         try:
             async with asyncio.timeout(5):
-                return await self._port.request(MessageType.REPORT)
+                return await self._port.request(MessageType.REPORT, {"insight": insight})
         except (EngineGone, TimeoutError):
             return {}
 

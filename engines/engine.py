@@ -26,6 +26,7 @@ from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
 from engines.guidance import Guidance
+from engines.insight import insight
 from engines.model import Model, ModelSource
 from engines.models import Models
 from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
@@ -125,6 +126,7 @@ class Engine:
         self._stream: StreamBatch | None = None
         self._to_luma = WorkingLuma()
         self._noise_identity: tuple | None = None
+        self._noise_shown = np.zeros((1, 1, 1, 1), np.float32)
         self._apply(self.parameters)
 
     def step(self, frame: np.ndarray) -> np.ndarray:
@@ -224,6 +226,10 @@ class Engine:
             "stages_ms": stages,
             "memory_mb": peak_memory_mb(),
         }
+
+    def insight(self) -> dict:
+        """Flow and noise of the last frame as small pictures; see `engines.insight`. Between two frames only."""
+        return insight(self._noise.motion, self._noise_shown)
 
     # -- parameters -----------------------------------------------------------------------------
 
@@ -354,6 +360,7 @@ class Engine:
         )
         for part, milliseconds in self._noise.timings.items():
             self.clock.add(part, milliseconds)
+        self._noise_shown = noise
         return torch.from_numpy(noise)
 
     def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:

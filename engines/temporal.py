@@ -47,6 +47,7 @@ class TemporalNoise:
     Attributes:
         timings: milliseconds of the last frame by part: `flow`, `gate`, `warp`, `readout`.
         cut: the last frame began another scene.
+        motion: what moved in the last frame, None where nothing did; the next frame overwrites it.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class TemporalNoise:
         self._seed, self._points, self._kernel = seed, points, readout
         self._flow = flow or DisFlow()
         self._previous: np.ndarray | None = None
+        self.motion: Motion | None = None
         self.timings = dict.fromkeys(("flow", "gate", "warp", "readout"), 0.0)
         self.resize(cells_height, cells_width, channels, steps)
 
@@ -177,7 +179,7 @@ class TemporalNoise:
     def _follow(self, previous: np.ndarray, luma: np.ndarray, refresh: float, jump: tuple[int, int]) -> None:
         if jump != (0, 0):
             self._move(previous, jump)
-        motion = self._motion(previous, luma)
+        motion = self.motion = self._motion(previous, luma)
         self.cut = motion is not None and motion.cut
         still = motion is None or (motion.still and not self.cut)
         cells = self._out.shape[:1:-1]
@@ -228,6 +230,7 @@ class TemporalNoise:
     def _forget(self) -> None:
         """Compare the next frame with none before."""
         self._previous = None
+        self.motion = None
         self._flow.reset()
         self._held = 0
         self.cut = False

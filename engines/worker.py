@@ -127,7 +127,9 @@ class Worker:
                 stream.publish(stream.engine.flush(), 0.0)
                 self._reply(message)
             case MessageType.REPORT:
-                self._reply(message, stream.engine.report())
+                wanted = message.body.get("insight") and hasattr(stream.engine, "insight")
+                insight = stream.engine.insight() if wanted else {}
+                self._reply(message, stream.engine.report() | insight)
             case MessageType.PARAMETERS:
                 self._answer(message, lambda: stream.engine.update(Parameters.from_dict(message.body)))
             case MessageType.STYLE_PICTURE:

@@ -132,6 +132,15 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "text": {"type": "string"},
         },
     },
+    "Insight": {
+        "type": "object",
+        "required": ["flow", "noise", "cut"],
+        "properties": {
+            "flow": {"type": ["string", "null"], "description": "PNG in base64: direction as colour, speed as opacity"},
+            "noise": {"type": "string", "description": "PNG in base64: three channels of the noise, a pixel a cell"},
+            "cut": {"type": "boolean", "description": "the frame began another scene"},
+        },
+    },
     "Share": {
         "type": "object",
         "required": ["addresses", "hint"],

@@ -16,7 +16,7 @@ import pytest_asyncio
 from daemon.engine_state import Patience
 from engines.api import Parameters
 from tests.daemon.conftest import Running, start_run
-from tests.system.chromium import CHROMIUM, DESK, PHONE, axe_source, chromium, fake_camera, pixels, until
+from tests.system.chromium import CHROMIUM, CLIP, DESK, PHONE, axe_source, chromium, fake_camera, pixels, until
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
@@ -175,6 +175,24 @@ async def test_the_wipe_shows_the_source_left_of_it(page) -> None:
         "['#source-layer', '#stage'].map((s) => document.querySelector(s).getBoundingClientRect().toJSON())"
     )
     assert boxes[0]["width"] <= boxes[1]["width"] + 1 and abs(boxes[0]["width"] / boxes[0]["height"] - 128 / 96) < 0.02
+
+
+async def test_flow_and_noise_are_shown_to_the_curious(page) -> None:
+    await choose(page, "view", "insight")
+    await until(page, "document.querySelector('#noise').naturalWidth > 4")
+    await until(page, "document.querySelector('#flow').naturalWidth > 20")  # the test picture moves
+    await choose(page, "view", "inset")
+    await until(page, "document.querySelector('#source-still').naturalWidth === 128")
+
+
+async def test_a_clip_is_sent_as_a_camera_is(page, run: Running) -> None:
+    async with page.expect_file_chooser() as chooser:
+        await choose(page, "source", "clip")
+    await (await chooser.value).set_files(CLIP)
+    await plays(page, "#source")
+    await plays(page)
+    assert await page.locator("input[name=source][value=clip]").is_checked()
+    assert await page.locator(".message[data-field=source]").inner_text() == ""
 
 
 async def test_everything_can_be_done_with_the_keyboard(page) -> None:

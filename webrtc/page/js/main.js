@@ -1,6 +1,7 @@
 // Starts everything. Each module keeps one part of the page; they meet in `state.js`.
 
 import "./header.js";
+import "./insight.js";
 import "./keep.js";
 import "./panel.js";
 import "./parameters.js";

@@ -42,7 +42,7 @@ export function showSource(stream) {
 }
 
 function showSourceStill() {
-  const wanted = !$("source").srcObject && stage.dataset.view !== "result" && current()?.fps > 0;
+  const wanted = !$("source").srcObject && ["inset", "wipe"].includes(stage.dataset.view) && current()?.fps > 0;
   const has = $("source-still").hasAttribute("src");
   if (wanted && !has) $("source-still").src = ofSession(PLAIN.source);
   if (!wanted && has) $("source-still").removeAttribute("src");
