@@ -268,13 +268,19 @@ static bool fits(const struct driftcam_message *m, size_t slot_bytes)
            m->payload_size == (uint64_t)m->stride * m->height && m->payload_size <= slot_bytes;
 }
 
-static bool handle_result(struct bus_client *client, struct connection *link, const struct driftcam_message *message)
+/* A placeholder, a picture that says why there is no result, goes back unseen: viewers of a stream shall not read it. */
+static bool handle_result(struct bus_client *client, struct connection *link, const struct driftcam_message *message,
+                          struct json body)
 {
+    bool placeholder = json_is_true(json_member(body, "placeholder"));
     pthread_mutex_lock(&client->lock);
     struct bus_slots *slots = &client->slots;
     bool good = message->slot < slots->count && !(slots->output_ours & 1u << message->slot) &&
                 fits(message, slots->bytes);
-    if (good) {
+    if (good && placeholder) {
+        slots->output_ours |= 1u << message->slot;
+        slots->to_release |= 1u << message->slot;
+    } else if (good) {
         if (slots->newest >= 0) {
             slots->to_release |= 1u << slots->newest;
             client->status.skipped++;
@@ -325,7 +331,7 @@ static bool handle(struct bus_client *client, struct connection *link, const str
     case DRIFTCAM_RELEASE:
         return handle_release(client, link, message);
     case DRIFTCAM_RESULT:
-        return handle_result(client, link, message);
+        return handle_result(client, link, message, body);
     case DRIFTCAM_REPLY:
     case DRIFTCAM_EVENT:
     case DRIFTCAM_ERROR:

@@ -193,9 +193,9 @@ bool json_is_object(struct json value)
     return value.text && *value.text == '{';
 }
 
-bool json_is_null(struct json value)
+bool json_is_true(struct json value)
 {
-    return value.text && *value.text == 'n';
+    return value.text && *value.text == 't';
 }
 
 double json_number(struct json value, double fallback)

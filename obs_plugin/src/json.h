@@ -21,7 +21,7 @@ struct json json_member(struct json object, const char *name);
 bool json_next(struct json array, size_t *cursor, struct json *item);
 
 bool json_is_object(struct json value);
-bool json_is_null(struct json value);
+bool json_is_true(struct json value);
 
 /* `fallback` when the value is no number. */
 double json_number(struct json value, double fallback);

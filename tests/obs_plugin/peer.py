@@ -93,7 +93,7 @@ class Client:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
-    def show(self, image: np.ndarray, pts: int = 0) -> bool:
+    def show(self, image: np.ndarray, pts: int = 0, **body: Any) -> bool:
         """Send a result (BGRA) of this peer's own making; False when the client has all slots."""
         assert self.output is not None
         slot = self._results.take()
@@ -101,7 +101,8 @@ class Client:
             return False
         height, width = image.shape[:2]
         message = Message(
-            MessageType.RESULT, slot, width, height, width * 4, PixelFormat.BGRA8, 0, pts, width * height * 4
+            *(MessageType.RESULT, slot, width, height, width * 4, PixelFormat.BGRA8, 0, pts, width * height * 4),
+            body=body,
         )
         np.copyto(self.output.view(message), image)
         self.send(encode(message))

@@ -128,6 +128,17 @@ def test_a_sink_gets_pictures_without_giving_any(start: Start, peer: Peer) -> No
     assert taken(harness) == f"{WIDTH} {HEIGHT} 5 {image.sum()}"
 
 
+def test_a_placeholder_goes_back_unseen(start: Start, peer: Peer) -> None:
+    harness = start("sink")
+    connected(harness)
+    image = peers.np.full((HEIGHT, WIDTH, 4), 9, peers.np.uint8)
+    for _ in range(2 * peers.SLOTS):  # every slot comes back
+        poll(lambda: peer.living[0].show(image, 1, placeholder=True))
+    poll(lambda: peer.living[0].show(image, 2))
+    assert taken(harness).split()[2] == "2"
+    assert harness.status().results == 1
+
+
 def test_a_picture_larger_than_a_slot_is_not_sent(start: Start) -> None:
     harness = start()
     connected(harness)

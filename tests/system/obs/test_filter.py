@@ -92,6 +92,20 @@ def test_a_style_changed_at_the_daemon_shows_in_the_settings_and_is_not_undone(
     assert client.parameters["styles"] == [["invert", 1.0]]
 
 
+def test_a_placeholder_of_the_daemon_is_not_shown(obs: Obs, scene: str, peer: Peer) -> None:
+    black, good = np.zeros((288, 512, 4), np.uint8), peer.on_frame
+    peer.on_frame = lambda client, message: (
+        client.say(MessageType.RELEASE, slot=message.slot),
+        client.show(black, message.pts, placeholder=True),
+    )
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    poll(lambda: len(client_of(peer).frames) > 10, "frames")
+    assert obs.colour("source")[:3] == RED
+    peer.on_frame = good
+    shows(obs, "source", BLUE)
+
+
 def test_presets_and_refusals(obs: Obs, scene: str, peer: Peer) -> None:
     add_colour(obs, scene, "source", RED)
     add_filter(obs, "source", style="swap")
