@@ -22,7 +22,7 @@ test: check ## lint, types and every test
 	$(BIN)/python -m pytest
 
 test-vm: $(VENV)/.installed-dev ## the virtual camera with real v4l2loopback, in a small virtual machine (as root)
-	tests/system/vm/boot.sh $(abspath $(BIN))/python -m pytest -p pytest_timeout tests/system/vm
+	tests/system/vm/run.sh $(abspath $(BIN))/python
 
 check: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -6,10 +6,12 @@ set -euo pipefail
 cache=$1
 here=$(dirname "$(realpath "$0")")
 export DEBIAN_FRONTEND=noninteractive
-[ -s "$cache/ready" ] && exit 0
+stamp=$(cat "$here/prepare.sh" "$here/init" | sha256sum)
+[ "$(cat "$cache/ready" 2>/dev/null)" = "$stamp" ] && exit 0
 [ "$(id -u)" = 0 ] || { echo "prepare.sh installs packages: run it as root" >&2; exit 77; }
 rm -rf "$cache" && mkdir -p "$cache/tree" "$cache/initial" && cd "$cache"
 
+apt-get update -qq || echo "the package lists may be old" >&2
 apt-get install -qy --no-install-recommends \
   qemu-system-x86 linux-headers-amd64 gcc make cpio kmod busybox-static v4l-utils ffmpeg >apt.log 2>&1 || { cat apt.log >&2; exit 1; }
 headers=$(ls -d /usr/src/linux-headers-*-amd64 | grep -v cloud | sort -V | tail -1) # the cloud kernel has no media support
@@ -18,10 +20,11 @@ kernel=${headers#/usr/src/linux-headers-}
 # A newer version is asked for through a list of our own: the machine's package sources stay as they are.
 echo "deb http://deb.debian.org/debian trixie main" >newer.list
 mkdir -p lists/partial packages
-newer=(-o Dir::Etc::sourcelist="$PWD/newer.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$PWD/lists")
+as_root=(-o APT::Sandbox::User=root) # the folder may not be readable for apt's own user
+newer=("${as_root[@]}" -o Dir::Etc::sourcelist="$PWD/newer.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$PWD/lists")
 apt-get "${newer[@]}" update -qq || echo "a newer v4l2loopback cannot be had" >&2
 cd packages
-apt-get download -qq "linux-image-$kernel" v4l2loopback-dkms
+apt-get "${as_root[@]}" download -qq "linux-image-$kernel" v4l2loopback-dkms
 apt-get "${newer[@]}" download -qq v4l2loopback-dkms v4l2loopback-utils || true
 cd ..
 dpkg-deb -x packages/linux-image-*.deb tree
@@ -53,4 +56,4 @@ cp "$here/init" initial/init
 chmod +x initial/init
 (cd initial && find . | cpio -o -H newc --quiet | gzip -1) >initrd.gz
 rm -rf tree initial packages lists newer.list
-ls v4l2loopback-*.ko >ready
+echo "$stamp" >ready

@@ -213,3 +213,23 @@ def test_it_survives_kill_9_and_restarts_with_a_viewer_and_without(
         until(lambda: shows_the_clip(frames_of(1, folder)[0]), "the third daemon's clip")
     finally:
         third.end()
+
+
+def test_the_embedded_model_is_seen_in_the_camera(tmp_path: Path) -> None:
+    """The real engine, for once: what is seen is no placeholder, has colours, and moves."""
+
+    def is_painted(i420: np.ndarray) -> bool:
+        return bool(i420[:HEIGHT].std() > 20 and i420[HEIGHT:].std() > 10)
+
+    with loopback("0.15.0", OPTIONS):
+        arguments = ["--source", "test", "--sink", SINK, "--size", "96x64", "--steps", "1"]
+        daemon = Daemon(tmp_path, *arguments, module="tests.system.vm.real_daemon")
+        try:
+            until(shows_something, "it is a camera")
+            viewer = Viewer(tmp_path)
+            until(lambda: viewer.count and is_painted(viewer.newest()), f"a painting: {daemon.words}", 240)
+            first = viewer.newest()
+            viewer.sees(lambda i420: np.abs(i420.astype(int) - first).mean() > 1, "another picture")
+            viewer.end()
+        finally:
+            daemon.end()

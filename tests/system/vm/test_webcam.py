@@ -126,25 +126,3 @@ def test_from_camera_to_camera(webcam: Webcam, tmp_path: Path) -> None:
     finally:
         viewer.end()
         daemon.end()
-
-
-def test_the_embedded_model_is_seen_in_the_camera(tmp_path: Path) -> None:
-    """The real engine, for once: what is seen is no placeholder, has colours, and moves."""
-    with loopback(VERSION, OPTIONS):
-        arguments = ["--source", "test", "--sink", f"virtualcam?size={WIDTH}x{HEIGHT}&fps={FPS}", "--size", "96x64"]
-        daemon = Daemon(tmp_path, *arguments, "--steps", "1", module="tests.system.vm.real_daemon")
-        shown = ["v4l2-ctl", "-d", "/dev/video10", "-D"]
-        until(lambda: b"Video Capture" in subprocess.run(shown, capture_output=True).stdout, "a camera")
-        viewer = Viewer(tmp_path)
-        try:
-            colourful = lambda i420: float(i420[HEIGHT:].std()) > 10 and float(i420[:HEIGHT].std()) > 20  # noqa: E731
-            end = time.monotonic() + 200
-            while not (viewer.count and colourful(viewer.newest())):
-                assert daemon.process.poll() is None, daemon.words
-                assert time.monotonic() < end, daemon.words
-                time.sleep(0.5)
-            first = viewer.newest()
-            viewer.sees(lambda i420: np.abs(i420.astype(int) - first).mean() > 1, "another picture")
-        finally:
-            viewer.end()
-            daemon.end()
