@@ -36,10 +36,11 @@ format: $(VENV)/.installed-dev ## let ruff put the sources in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev ## measure the engine and the noise (prints tables)
+bench: $(VENV)/.installed-dev ## measure engine, noise, WebRTC and daemon (prints tables)
 	$(BIN)/python -m scripts.bench_engine
 	$(BIN)/python -m scripts.bench_noise
 	$(BIN)/python -m scripts.bench_webrtc
+	$(BIN)/python -m scripts.bench_daemon
 
 train: setup ## train the embedded model from nothing (about two and a half hours on two cores)
 	$(PIP) -e '.[train]'

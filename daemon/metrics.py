@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
 from daemon.core import Core
@@ -109,15 +110,20 @@ class Metrics:
         for each in EngineState:
             state.add_metric([each], float(supervisor.state == each))
         yield state
-        stages = GaugeMetricFamily(
-            "driftcam_engine_stage_seconds", "Of the newest frames.", labels=["session", "stage", "quantile"]
-        )
+        yield self._engine_stages()
+
+    def _engine_stages(self) -> Metric:
+        """What the engine counts by itself; it begins anew with each process."""
+        about, labels = "Of a frame in the engine, by its own stages.", ["session", "stage"]
+        family = HistogramMetricFamily("driftcam_engine_stage_seconds", about, labels=labels)
         for session, report in list(self._reports.items()):
-            for stage, summary in report.get("stages_ms", {}).items():
-                for quantile, name in (("0.5", "p50"), ("0.95", "p95")):
-                    if name in summary:
-                        stages.add_metric([session, stage, quantile], summary[name] / 1000)
-        yield stages
+            histogram = report.get("histogram_ms", {})
+            names = [*(f"{bound / 1000:g}" for bound in histogram.get("bounds", ())), "+Inf"]
+            for stage, counted in histogram.get("stages", {}).items():
+                up_to = itertools.accumulate(counted["counts"])
+                buckets = list(zip(names, up_to, strict=True))
+                family.add_metric([session, stage], buckets, counted["sum"] / 1000)
+        return family
 
 
 class Counting:

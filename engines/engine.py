@@ -224,6 +224,7 @@ class Engine:
             "skipped": self._skipped,
             "fps": round(1000 / stages["frame"]["p50"], 1) if "frame" in stages else 0.0,
             "stages_ms": stages,
+            "histogram_ms": self.clock.histogram(),
             "memory_mb": peak_memory_mb(),
         }
 

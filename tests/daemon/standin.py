@@ -77,4 +77,6 @@ class Engine:
         return {"flow": None, "noise": "iVBORw0KGgo=", "cut": False}
 
     def report(self) -> dict:
-        return {"backend": "stand-in", "frames": self._count, "stages_ms": {"frame": {"p50": 1.0, "p95": 2.0}}}
+        histogram = {"bounds": [1.0, 2.0], "stages": {"frame": {"counts": [self._count, 0, 1], "sum": 5.0}}}
+        stages = {"frame": {"p50": 1.0, "p95": 2.0}}
+        return {"backend": "stand-in", "frames": self._count, "stages_ms": stages, "histogram_ms": histogram}

@@ -234,7 +234,9 @@ def test_metrics_are_what_prometheus_reads(served: Served) -> None:
     for name in ("process_resident_memory_bytes", "driftcam_engine_process_resident_memory_bytes"):
         assert 1e6 < values[(name,)] < 1e10
     assert values["driftcam_queue_depth", ("queue", "engine"), live] <= 3
-    assert ("driftcam_engine_stage_seconds", ("quantile", "0.95"), live, ("stage", "frame")) in values
+    stage = ("stage", "frame")
+    up_to = [values["driftcam_engine_stage_seconds_bucket", ("le", le), live, stage] for le in ("0.001", "+Inf")]
+    assert up_to[1] == up_to[0] + 1 == values["driftcam_engine_stage_seconds_count", live, stage]
 
 
 def test_a_changed_file_is_taken_over_and_a_broken_one_is_not(tmp_path: Path) -> None:
