@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from daemon.errors import RunError
-from daemon.http import engine, health, login, openapi, page, parameters, pictures, presets, recording, share, state
+from daemon.http import (
+    engine,
+    health,
+    login,
+    openapi,
+    page,
+    parameters,
+    pictures,
+    presets,
+    recording,
+    share,
+    state,
+    thumbnails,
+)
 from daemon.http.context import Context
 from daemon.http.guard import HEADERS, refusal
 from daemon.http.limits import Rates, Room
@@ -22,7 +35,7 @@ from daemon.pictures import MAX_BYTES
 from daemon.recordings import Conflict
 from engines.api import ParameterError
 
-RESOURCES = (page, state, parameters, presets, pictures, recording, engine, health)
+RESOURCES = (page, state, parameters, thumbnails, presets, pictures, recording, engine, health)
 PATIENCE = 30.0  # seconds for a request with an end, its body included
 AT_ONCE = 64  # requests with an end
 log = logging.getLogger("driftcam.http")

@@ -12,15 +12,18 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+import cv2
 import numpy as np
 import pytest
 import pytest_asyncio
+import segno
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography import x509
 
 from daemon.browser import PeerStreams
 from daemon.config import WebRtc
 from daemon.http import certificate as certificates
+from daemon.http import thumbnails
 from daemon.http.certificate import self_signed
 from daemon.http.server import HttpServer, Security
 from daemon.http.share import qr_code
@@ -137,6 +140,23 @@ async def test_media_is_open_to_pages_of_other_origins_that_have_the_token_and_n
     await peers.close()
 
 
+async def test_thumbnails_are_painted_in_a_session_of_their_own_that_ends(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "IDLE", 0.5)
+    async with daemon.client() as client:
+        assert (await client.get("/api/styles/none/thumbnail")).status == 404
+        async with daemon.frames():
+            before = daemon.session.control.parameters
+            for style in ("dusk", "weave"):
+                response = await client.get(f"/api/styles/{style}/thumbnail")
+                assert response.status == 200, await response.text()
+                image = cv2.imdecode(np.frombuffer(await response.read(), np.uint8), cv2.IMREAD_COLOR)
+                assert image.shape[0] < 200
+            assert daemon.session.control.parameters == before
+        await until(lambda: daemon.core.sessions.get("thumbnails") is None)
+
+
 async def test_the_way_for_a_phone_is_told(daemon: Daemon) -> None:
     async with daemon.client() as client:
         answer = await (await client.get("/api/share")).json()
@@ -145,9 +165,6 @@ async def test_the_way_for_a_phone_is_told(daemon: Daemon) -> None:
         assert (await client.get("/api/share")).status == 401
         answer = await (await client.get("/api/share", headers=BEARER)).json()
         assert all(each["qr"].startswith("<svg") and TOKEN not in each["address"] for each in answer["addresses"])
-    cv2 = pytest.importorskip("cv2")
-    import segno
-
     text = f"https://192.168.1.2:8900/#token={TOKEN}"
     rows = np.array([list(row) for row in segno.make(text, error="m").matrix_iter(scale=8, border=4)], np.uint8)
     assert cv2.QRCodeDetector().detectAndDecode(255 - 255 * rows)[0] == text

@@ -185,6 +185,15 @@ async def test_flow_and_noise_are_shown_to_the_curious(page) -> None:
     await until(page, "document.querySelector('#source-still').naturalWidth === 128")
 
 
+async def test_the_gallery_shows_the_styles_on_the_picture_of_the_moment(page, run: Running) -> None:
+    await page.check("#live-thumbnails")
+    painted = "document.querySelectorAll('#styles img[src^=blob]').length"
+    await until(page, f"{painted} >= 3", timeout=60)
+    await until(page, "document.querySelector('#styles img[src^=blob]').naturalWidth === 128")
+    await page.uncheck("#live-thumbnails")
+    await until(page, f"{painted} === 0")
+
+
 async def test_a_clip_is_sent_as_a_camera_is(page, run: Running) -> None:
     async with page.expect_file_chooser() as chooser:
         await choose(page, "source", "clip")

@@ -7,6 +7,7 @@ import "./panel.js";
 import "./parameters.js";
 import "./picture.js";
 import "./share.js";
+import "./thumbnails.js";
 import { loginFromLink } from "./login.js";
 import { savePreset } from "./presets.js";
 import { connect } from "./state.js";
