@@ -10,6 +10,7 @@ import numpy as np
 from daemon.frames import Result, model_size
 from daemon.session import Session
 from daemon.sessions import Sessions
+from daemon.sound import Chunk, Sound
 from engines.api import ParameterError, Parameters
 from webrtc.stream import Listener, Refused, Stream
 
@@ -60,6 +61,8 @@ class SessionPlace:
         self._session, self._on_leave = session, on_leave
         self._shape = (0, 0)  # of the newest frame
         self._fitting: asyncio.Task[None] | None = None
+        self._sound: Sound | None = None
+        self._sound_before: Sound | None = None
 
     def take_over(self) -> None:
         """Its frames count before those of the session's own source. Raises `Refused`."""
@@ -79,6 +82,15 @@ class SessionPlace:
             self._fitting = asyncio.create_task(self._fit(width, height))
         return self._session.offer(image, captured)
 
+    def hear(self, samples: np.ndarray, captured: int) -> None:
+        """For recordings: they look for sound when they start."""
+        if self._session.guest is not self:
+            return
+        if self._sound is None:
+            self._sound, self._sound_before = Sound(), self._session.sound
+            self._session.sound = self._sound
+        self._sound.write(Chunk(samples, captured))
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         viewer = Viewer(listener)
         self._session.add_sink(viewer)
@@ -89,6 +101,8 @@ class SessionPlace:
             self._fitting.cancel()
         if self._session.guest is self:
             self._session.guest = None
+        if self._sound is not None and self._session.sound is self._sound:
+            self._session.sound = self._sound_before
         await self._on_leave(self._session)
 
     async def _fit(self, width: int, height: int) -> None:

@@ -55,6 +55,9 @@ class PassThrough:
             listener(image, captured)
         return True
 
+    def hear(self, samples: np.ndarray, captured: int) -> None:
+        return
+
     def listen(self, listener: Callable) -> Callable[[], None]:
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)

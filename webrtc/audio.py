@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import av
+import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 LONGEST = 2.0  # seconds that sound can be late; more is not kept
@@ -56,18 +57,43 @@ class DelayLine:
         return self._pieces[0][0] + (self.delay or 0.0) - now if self._pieces else WAKE
 
 
+RATE = 48_000
+JUMP_NS = 100_000_000  # what is further off than that is no jitter
+
+
+class Clock:
+    """Capture times for sound that arrives with jitter: they go on evenly, and follow the arrivals slowly. Pure."""
+
+    def __init__(self) -> None:
+        self._next: int | None = None
+
+    def time(self, arrived: int, samples: int) -> int:
+        """Of the first of `samples`, which were complete at `arrived` ns."""
+        length = samples * 1_000_000_000 // RATE
+        wanted = arrived - length
+        if self._next is None or abs(wanted - self._next) > JUMP_NS:
+            self._next = wanted
+        time = self._next + (wanted - self._next) // 64
+        self._next = time + length
+        return time
+
+
 class Microphone:
     """Sound of one stream: from whoever publishes it to everybody who looks."""
 
     def __init__(self) -> None:
         self._listeners: set[Callable[[av.AudioFrame], None]] = set()
 
-    async def run(self, track: MediaStreamTrack) -> None:
-        """Until the track ends."""
+    async def run(self, track: MediaStreamTrack, hear: Callable[[np.ndarray, int], None]) -> None:
+        """Until the track ends; `hear` gets the sound as `webrtc.stream.Stream` says."""
+        clock, resampler = Clock(), av.AudioResampler("fltp", "stereo", RATE)
         with contextlib.suppress(MediaStreamError):
             while True:
                 piece = await track.recv()
                 assert isinstance(piece, av.AudioFrame)
+                arrived = time.monotonic_ns()
+                for even in resampler.resample(piece):
+                    hear(even.to_ndarray(), clock.time(arrived, even.samples))
                 for listener in list(self._listeners):
                     listener(piece)
 

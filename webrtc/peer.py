@@ -157,7 +157,7 @@ class Peer:
             self._video_in = VideoIn(track, self._stream.offer)
             self._watch(self._video_in.run())
         else:
-            self._watch(self._microphone.run(track))
+            self._watch(self._microphone.run(track, self._stream.hear))
 
     def _on_state(self) -> None:
         state = self._connection.connectionState

@@ -17,6 +17,10 @@ class Stream(Protocol):
         """A newer frame: RGB, (H, W, 3) uint8, and CLOCK_MONOTONIC ns. Never waits; False when it is not taken."""
         ...
 
+    def hear(self, samples: np.ndarray, captured: int) -> None:
+        """The publisher's microphone: (2, n) float32 at 48 kHz, -1 to 1, and CLOCK_MONOTONIC ns of the first sample."""
+        ...
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """`listener(image, captured)` is called with each result: RGB, (h, w, 3) uint8, not to be changed, and the
         time of the frame it was made from. It returns at once. Returns what ends that."""

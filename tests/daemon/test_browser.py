@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+import av
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from daemon.http.certificate import self_signed
 from daemon.http.server import HttpServer, Security
 from daemon.http.share import qr_code
 from daemon.http.tls import tls_context
+from daemon.recordings import Recordings
 from engines.api import ParameterError
 from tests.daemon.http_daemon import START, Daemon, daemon_in, until
 from webrtc.http import SDP, add_routes
@@ -62,6 +64,25 @@ async def test_a_peer_gives_frames_and_sees_the_results(daemon: Daemon) -> None:
     end()
     await place.leave()
     assert daemon.session.guest is None and not any(sink.name == "browser" for sink in daemon.session.sinks)
+
+
+async def test_a_recording_carries_the_microphone_of_the_peer(daemon: Daemon, tmp_path: Path) -> None:
+    streams, recordings = PeerStreams(daemon.core.sessions), Recordings(tmp_path, "voice")
+    place = await streams.join("live", publishes=True)
+    tone = np.sin(np.arange(4800) * 0.2).astype(np.float32) * np.ones((2, 1), np.float32)
+    place.hear(tone, time.monotonic_ns())
+    await recordings.start(daemon.session)
+    for _ in range(15):
+        now = time.monotonic_ns()
+        place.offer(CAMERA, now)
+        place.hear(tone, now)
+        await asyncio.sleep(0.1)
+    path = (await recordings.stop(daemon.session))["path"]
+    await place.leave()
+    assert daemon.session.sound is None
+    with av.open(path) as container:
+        loud = max(np.abs(frame.to_ndarray()).max() for frame in container.decode(audio=0))
+    assert loud > 0.5
 
 
 async def test_a_camera_takes_the_place_of_the_sessions_source_and_gives_it_back(daemon: Daemon) -> None:

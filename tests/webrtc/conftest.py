@@ -36,6 +36,7 @@ class PassThrough:
         self.frames = 0
         self.members = 0
         self.listeners: set[Listener] = set()
+        self.heard: list[tuple[np.ndarray, int]] = []
         self.ages: list[float] = []  # ms from capture to result
         self._waiting: tuple[np.ndarray, int] | None = None
         self._working = False
@@ -62,6 +63,9 @@ class PassThrough:
         self.ages.append((time.monotonic_ns() - captured) / 1e6)
         for listener in list(self.listeners):
             listener(255 - image, captured)
+
+    def hear(self, samples: np.ndarray, captured: int) -> None:
+        self.heard.append((samples, captured))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         self.listeners.add(listener)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webrtc.audio import LONGEST, SLEW, AudioOut, DelayLine
+from webrtc.audio import LONGEST, SLEW, AudioOut, Clock, DelayLine
 
 
 def piece(number: int = 0) -> av.AudioFrame:
@@ -61,6 +61,13 @@ def test_an_hour_of_a_sender_with_a_fast_clock_does_not_drift() -> None:
         if line.take(now) is not None:
             lateness.append(line.wait(now))
     assert len(line._pieces) <= 6 and max(lateness) < 0.03
+
+
+def test_capture_times_go_on_evenly_under_jitter_and_jump_after_a_pause() -> None:
+    clock, rng = Clock(), np.random.default_rng(1)
+    at = [clock.time(int(n * 20e6 + rng.uniform(0, 30e6)), 960) for n in range(1, 500)]
+    assert np.abs(np.diff(at) - 20e6).max() < 1e6 and abs(at[-1] - 498 * 20e6) < 30e6
+    assert abs(clock.time(int(60e9), 960) - (60e9 - 20e6)) < 1e6
 
 
 async def test_time_goes_on_evenly_when_another_microphone_takes_over() -> None:

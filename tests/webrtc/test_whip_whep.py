@@ -149,5 +149,10 @@ async def test_sound_is_as_late_as_the_pictures() -> None:
         await server.until(lambda: both.greys[-1] < 60 and both.sounds[-1][1] > 5000)
         seen = next(t for t, grey in zip(both.times[marks[0] :], both.greys[marks[0] :], strict=True) if grey < 60)
         heard = next(t for t, loud in both.sounds[marks[1] :] if loud > 5000)
+        loud = [(samples, at) for samples, at in server.stream.heard if np.abs(samples).max() > 0.1]
+        assert loud[0][0].shape[0] == 2 and loud[0][0].dtype == np.float32
+        ends = [at + samples.shape[1] * 1_000_000_000 // 48_000 for samples, at in server.stream.heard]
+        gaps = [later[1] - end for later, end in zip(server.stream.heard[1:], ends, strict=False)]
+        assert np.abs(gaps[10:]).max() < 100e6 and np.median(np.abs(gaps)) < 2e6
         assert abs(seen - heard) < 0.15  # without the delay line: .4
         await both.close()
