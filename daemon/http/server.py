@@ -26,6 +26,7 @@ from daemon.http import (
     state,
     thumbnails,
 )
+from daemon.http.connections import Silent
 from daemon.http.context import Context
 from daemon.http.guard import HEADERS, refusal
 from daemon.http.limits import Rates, Room
@@ -78,6 +79,8 @@ class HttpServer:
         self._at_once = Room(AT_ONCE)
         self._context = context
         self._runner: web.AppRunner | None = None
+        self._silent = Silent()
+        self._sweeping: asyncio.Task[None] | None = None
         self._address = ""
         self.operations = [operation for resource in RESOURCES for operation in resource.operations(context)]
         self.operations += login.operations(self._gate, self._security.tls is not None)
@@ -102,12 +105,18 @@ class HttpServer:
             await self._runner.cleanup()
             reason = error.strerror or str(error)
             raise ParameterError("listen", f"{host}:{port}", f"choose another address or port ({reason})") from None
+        listening = self._runner.server
+        assert listening is not None
+        self._sweeping = asyncio.create_task(self._silent.sweep(lambda: listening.connections))
         bound = self._runner.addresses[0][1]
         scheme = "https" if self._security.tls else "http"
         self._address = f"{scheme}://[{host}]:{bound}/" if ":" in host else f"{scheme}://{host}:{bound}/"
         return self._address
 
     async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -148,6 +157,7 @@ class HttpServer:
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Host and Origin are checked before anything else, then the rate, then the token."""
         security, headers = self._security, request.headers
+        self._silent.asked(request.protocol)
         origin = None if self._is_open_to_pages(request) else headers.get("Origin")
         reason = refusal(headers.get("Host"), origin, local=security.local, names=security.hosts)
         if reason is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from aiohttp import WSServerHandshakeError, web
+from aiohttp import ClientSession, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,6 +230,28 @@ async def test_a_body_that_never_ends_is_given_up(daemon: Daemon, monkeypatch: p
         async with asyncio.timeout(10):
             assert b" 408 " in await reader.readline()
         writer.close()
+
+
+@in_loop
+async def test_a_connection_that_never_asks_is_closed_and_others_stay(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.http.connections.PATIENCE", 0.3)
+    server = HttpServer(daemon.context)
+    port = urlsplit(await server.start("127.0.0.1", 0)).port
+    try:
+        async with ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{port}/api/events") as viewer:
+            for sent in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(sent)
+                async with asyncio.timeout(15):
+                    with contextlib.suppress(ConnectionResetError):
+                        assert await reader.read() == b""
+                writer.close()
+            for _ in range(3):
+                assert (await viewer.receive_json())["session"] == "live"
+    finally:
+        await server.close()
 
 
 @in_loop
