@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import subprocess
@@ -19,6 +20,7 @@ from daemon.cli import main as driftcam
 from engines.api.errors import ParameterError
 from engines.embedded.model import embedded_specs
 from engines.network import NetworkSpec, Ranges, picture
+from engines.tensorrt import commands
 from engines.tensorrt.__main__ import main
 from engines.tensorrt.cache import EngineCache
 from engines.tensorrt.commands import Bar, parse_ranges
@@ -41,7 +43,13 @@ def spec(radius: int = 1) -> NetworkSpec:
     return NetworkSpec("filter", Filter(radius).eval(), {"pixels": picture(3)}, "y")
 
 
-def test_build_list_verify_prune(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_build_list_verify_prune(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small networks under the names of the real ones, which test_tensorrt builds."""
+    assert [s.name for s in commands.specs_of("embedded")] == ["encoder", "velocity", "decoder"]
+    small = [dataclasses.replace(spec(), name=s.name) for s in commands.specs_of("embedded")]
+    monkeypatch.setattr(commands, "specs_of", lambda model: small)
     folder = ["--folder", str(tmp_path)]
     assert main([*folder, "build", "--target", "sm89", "--sizes", "256-512", "--batch", "1-2"]) == 0
     built = capsys.readouterr().out
