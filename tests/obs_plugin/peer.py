@@ -114,8 +114,10 @@ class Client:
             while data := self.sock.recv(65536):
                 for message in decoder.feed(data):
                     self._handle(message)
-        except (BusError, OSError) as error:
+        except BusError as error:
             self.peer.troubles.append(str(error))
+        except OSError:
+            pass  # it went away with something unread
         self.ended.set()
         self.sock.close()
 
