@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the two halves of the bus client share: bus_client.c (calls of others) and bus_thread.c (its own thread). */
+/* What the parts of the bus client share: bus_client.c (calls of others), bus_thread.c and bus_receive.c (its thread). */
 #pragma once
 
 #include "../driftcam_bus.h"
@@ -63,3 +63,24 @@ void bus_memory_release(struct bus_memory *memory);
 void bus_slots_clear(struct bus_slots *slots);
 
 void *bus_thread(void *client);
+
+#define RECEIVE_SIZE (sizeof(struct driftcam_message) + DRIFTCAM_MAX_JSON)
+#define SEND_SIZE (sizeof(struct driftcam_message) + BUS_PARAMETERS_SIZE + 1024)
+
+/* A connection; all of it belongs to the thread. */
+struct connection {
+    int socket;
+    bool welcomed;
+    unsigned failures;
+    int64_t retry_at, welcome_until;
+    uint64_t hello_sequence;
+    int descriptors[PLATFORM_MAX_DESCRIPTORS], descriptor_count;
+    size_t received, to_send, sent;
+    char trouble[256];
+    char in[RECEIVE_SIZE], out[SEND_SIZE];
+};
+
+/* Works off whole messages in the receive buffer; false, with the trouble set, when the daemon breaks the protocol. */
+bool bus_parse(struct bus_client *client, struct connection *link);
+
+void bus_close_descriptors(struct connection *link);
