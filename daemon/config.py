@@ -128,8 +128,6 @@ class EngineSection(Section):
         solver: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what the checkpoint's folder names.
         implementation: MODULE:CLASS of another engine; empty is the embedded one.
         start, answer: seconds that it may take to start, and to deal with a frame, before it is started again.
-        most_sessions: sessions at once; further ones are refused.
-        least_fps: a further session is refused when each would get fewer results a second.
     """
 
     weights: FilePath | None = None
@@ -139,8 +137,6 @@ class EngineSection(Section):
     implementation: Annotated[str, Field(pattern=r"^$|^[\w.]+:\w+$")] = ""
     start: Positive = 120
     answer: Positive = 30
-    most_sessions: Annotated[int, Field(ge=1, le=64)] = 8
-    least_fps: Annotated[float, Field(ge=0, le=60)] = 2.0
 
     def model(self) -> ModelFiles:
         """What the engine process loads."""
