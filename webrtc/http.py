@@ -67,7 +67,9 @@ class _Handlers:
                 response = await handler(request, role)
             except Refused as error:
                 retry = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
-                response = web.json_response({"message": str(error)}, status=error.status, headers=retry)
+                response = web.json_response(
+                    {"field": error.field, "message": str(error)}, status=error.status, headers=retry
+                )
             response.headers.update(CORS)
             return response
 

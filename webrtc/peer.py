@@ -33,6 +33,7 @@ class Peer:
         id: random; whoever knows it may change or end the peer.
         etag: of its description, which never changes.
         reason: why it ended, for people.
+        replaced: another publisher took over.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Peer:
         on_end: Callable[[Peer], None],
     ) -> None:
         self.id, self.etag = secrets.token_urlsafe(24), f'"{secrets.token_hex(8)}"'
-        self.role, self.name, self.reason = role, name, ""
+        self.role, self.name, self.reason, self.replaced = role, name, "", False
         self.created = time.monotonic()
         self._stream, self._microphone, self._settings, self._on_end = stream, microphone, settings, on_end
         servers = [RTCIceServer(list(s.urls), s.username, s.credential) for s in settings.ice_servers]

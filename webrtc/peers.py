@@ -26,7 +26,7 @@ class Peers:
         self._streams = streams
         self._peers: dict[str, Peer] = {}
         self._microphones: dict[str, Microphone] = {}
-        self._ended: OrderedDict[str, str] = OrderedDict()  # id → reason, of those who left last
+        self._ended: OrderedDict[str, Refused] = OrderedDict()  # what is said of those who left last
         self._negotiating = 0
 
     async def connect(self, role: Role, name: str, text: str) -> tuple[Peer, str]:
@@ -48,6 +48,7 @@ class Peers:
         if peer.publishes:
             for other in list(self._peers.values()):
                 if other.publishes and other.name == name:
+                    other.replaced = True
                     other.end("another camera took over")
         self._peers[peer.id] = peer
         return peer, answer
@@ -58,7 +59,7 @@ class Peers:
         if peer is not None and (peer.role, peer.name) == (role, name):
             return peer
         if identity in self._ended:
-            raise Refused(410, self._ended[identity])
+            raise self._ended[identity]
         raise Refused(404, "there is no such peer")
 
     async def status(self) -> list[dict[str, Any]]:
@@ -71,6 +72,6 @@ class Peers:
         self._peers.pop(peer.id, None)
         if not any(other.name == peer.name for other in self._peers.values()):
             self._microphones.pop(peer.name, None)
-        self._ended[peer.id] = peer.reason
+        self._ended[peer.id] = Refused(410, peer.reason, field="source" if peer.replaced else None)
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)

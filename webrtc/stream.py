@@ -45,8 +45,9 @@ class Refused(Exception):
     Attributes:
         status: of the HTTP answer.
         retry_after: seconds after which another try makes sense, or None.
+        field: what it is about, for programs; `source` where another publisher took over.
     """
 
-    def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
+    def __init__(self, status: int, text: str, retry_after: int | None = None, field: str | None = None) -> None:
         super().__init__(text)
-        self.status, self.retry_after = status, retry_after
+        self.status, self.retry_after, self.field = status, retry_after, field

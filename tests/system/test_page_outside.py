@@ -85,6 +85,24 @@ async def test_the_token_is_asked_for_refused_and_accepted_and_then_the_camera_w
     await context.close()
 
 
+async def test_a_camera_whose_connection_ends_comes_back(browser, outside: Outside) -> None:
+    context = await browser.new_context(ignore_https_errors=True, viewport=PHONE)
+    page = await context.new_page()
+    await page.goto(f"{outside.address}#token={TOKEN}")
+    await page.locator("label:has(> input[value=camera])").click()
+    await until(page, "document.querySelector('#result').getVideoPlaybackQuality().totalVideoFrames > 10")
+    await outside.peers.close()
+    assert await outside.peers.status() == []
+    async with asyncio.timeout(20):
+        while not any(
+            peer["role"] == "peers" and peer.get("in", {}).get("fps", 0) > 3 for peer in await outside.peers.status()
+        ):
+            await asyncio.sleep(0.1)
+    await until(page, "document.querySelector('#stage-text').textContent.trim() === ''")
+    assert await page.locator("input[value=camera]").is_checked()
+    await context.close()
+
+
 async def test_the_qr_code_logs_a_phone_in(browser, outside: Outside) -> None:
     context = await browser.new_context(ignore_https_errors=True, viewport=PHONE)
     page = await context.new_page()

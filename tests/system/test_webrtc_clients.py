@@ -1,4 +1,4 @@
-"""Other people's WHIP and WHEP clients against our server."""
+"""Other people's WHIP and WHEP clients against a daemon that asks for its token."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.webrtc.conftest import Client, serving
+from daemon.browser import PeerStreams
+from daemon.http.server import HttpServer, Security
+from tests.daemon.http_daemon import Daemon, daemon_in, until
+from webrtc.http import add_routes
+from webrtc.peers import Peers
+from webrtc.settings import Settings
 
 GSTREAMER = Path(__file__).with_name("gstreamer_client.py")
 FFMPEG = Path(__file__).with_name("ffmpeg_client.py")
 PYTHON = "/usr/bin/python3"  # GStreamer's bindings come with the system
+TOKEN = "a-token-that-nobody-guesses"
 
 
 def gstreamer_is_missing() -> str:
@@ -29,13 +36,31 @@ def gstreamer_is_missing() -> str:
     return "" if ran.returncode == 0 else "GStreamer with webrtcbin, nice and its Python bindings is not installed"
 
 
+@pytest.fixture(scope="module")
+def needs_gstreamer() -> None:
+    if reason := gstreamer_is_missing():
+        pytest.skip(reason)
+
+
 @contextlib.asynccontextmanager
-async def gstreamer(role: str, url: str) -> AsyncIterator[list[str]]:
-    """Its lines, which grow while it runs."""
+async def serving(folder: Path) -> AsyncIterator[tuple[Daemon, str]]:
+    """A daemon whose stand-in engine gives negatives, and its address."""
+    async with daemon_in(folder) as daemon:
+        peers = Peers(PeerStreams(daemon.core.sessions), Settings())
+        server = HttpServer(daemon.context, Security(TOKEN), [partial(add_routes, peers=peers)])
+        try:
+            yield daemon, await server.start("127.0.0.1", 0)
+        finally:
+            await peers.close()
+            await server.close()
+
+
+@contextlib.asynccontextmanager
+async def program(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """A process that ends with its standard input, or is killed, and its lines, which grow while it runs."""
     lines: list[str] = []
-    process = await asyncio.create_subprocess_exec(
-        PYTHON, str(GSTREAMER), role, url, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    pipe = subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
     assert process.stdin is not None and process.stdout is not None
 
     async def read() -> None:
@@ -44,11 +69,11 @@ async def gstreamer(role: str, url: str) -> AsyncIterator[list[str]]:
 
     reading = asyncio.create_task(read())
     try:
-        yield lines
+        yield process, lines
     finally:
         process.stdin.close()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(3):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -56,36 +81,38 @@ async def gstreamer(role: str, url: str) -> AsyncIterator[list[str]]:
         await reading
 
 
-@pytest.fixture(scope="module")
-def needs_gstreamer() -> None:
-    if reason := gstreamer_is_missing():
-        pytest.skip(reason)
+def gstreamer(role: str, url: str, token: str = TOKEN) -> contextlib.AbstractAsyncContextManager:
+    return program(PYTHON, str(GSTREAMER), role, url, token)
 
 
-async def test_gstreamer_sends_and_gstreamer_receives(needs_gstreamer: None) -> None:
-    async with serving() as server, gstreamer("whip", f"{server.address}/whip/live") as sender:
-        await server.until(lambda: server.stream.frames > 20, timeout=40)
+async def test_gstreamer_sends_and_gstreamer_looks_on(needs_gstreamer: None, tmp_path: Path) -> None:
+    async with serving(tmp_path) as (daemon, address), gstreamer("whip", f"{address}whip/live") as (_, sender):
+        await until(lambda: daemon.session.delivered > 20, timeout=40)
         assert "connected" in sender
-        async with gstreamer("whep", f"{server.address}/whep/live") as viewer:
-            await server.until(lambda: sum(line.startswith("brightness") for line in viewer) > 20, timeout=40)
-            # The sender shows white, the stream is its negative.
-            assert int(viewer[-1].split()[1]) < 40
+        async with gstreamer("whep", f"{address}whep/live") as (_, viewer):
+            await until(lambda: sum(line.startswith("brightness") for line in viewer) > 20, timeout=40)
+            assert int(viewer[-1].split()[1]) < 40  # the sender shows white
 
 
-async def test_ffmpeg_sends_and_aiortc_receives(tmp_path: Path) -> None:
+async def test_ffmpeg_sends_and_is_gone_when_it_is_killed(tmp_path: Path) -> None:
     if "whip" not in av.formats_available:
         pytest.skip("PyAV's FFmpeg has no WHIP muxer")
-    async with serving() as server:
-        arguments = [str(FFMPEG), f"{server.address}/whip/live", str(tmp_path)]
-        sender = await asyncio.create_subprocess_exec(sys.executable, *arguments)
-        try:
-            await server.until(lambda: server.stream.frames > 20 or sender.returncode is not None, timeout=40)
-            viewer = await Client(server, "whep").connect()
-            await server.until(lambda: len(viewer.greys) > 10 or sender.returncode is not None, timeout=30)
-            assert sender.returncode is None and abs(viewer.greys[-1] - (255 - 60)) < 8
-            await viewer.close()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                sender.kill()
-            await sender.wait()
-        await server.until(lambda: server.stream.members <= 1, timeout=12)
+    async with serving(tmp_path) as (daemon, address):
+        url = f"{address}whip/live"
+        async with program(sys.executable, str(FFMPEG), url, str(tmp_path), TOKEN) as (sender, _):
+            await until(lambda: daemon.session.delivered > 20 or sender.returncode is not None, timeout=40)
+            assert sender.returncode is None and daemon.session.guest is not None
+            result = await daemon.context.preview(daemon.session).after(0)
+            assert result is not None and abs(float(result.image.mean()) - (255 - 60)) < 8
+            sender.kill()
+            await until(lambda: daemon.session.guest is None, timeout=10)
+
+
+@pytest.mark.parametrize("token", ["", "another-token-altogether"])
+async def test_without_the_token_no_client_gets_in(tmp_path: Path, token: str) -> None:
+    async with serving(tmp_path) as (daemon, address):
+        if "whip" in av.formats_available:
+            arguments = [str(FFMPEG), f"{address}whip/live", str(tmp_path), *([token] if token else [])]
+            async with program(sys.executable, *arguments) as (sender, _), asyncio.timeout(30):
+                assert await sender.wait() != 0
+        assert daemon.session.guest is None

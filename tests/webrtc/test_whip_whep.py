@@ -58,7 +58,8 @@ async def test_another_publisher_takes_over_and_the_first_is_told_why(client: Ma
     await client("whip", camera=Camera()).connect()
     await server.until(lambda: server.stream.members == 1)
     async with server.session.get(server.address + first.location) as response:
-        assert response.status == 410 and "took over" in (await response.json())["message"]
+        assert response.status == 410
+        assert await response.json() == {"field": "source", "message": "another camera took over"}
     seen = server.stream.frames
     await server.until(lambda: server.stream.frames > seen + 5)
 

@@ -21,7 +21,8 @@ function show() {
   $("latency").textContent = news.fps ? `${Math.round(news.latency_ms)} ms` : "–";
   if (news.engine !== "ready") status(ENGINE[news.engine] ?? news.engine, "busy");
   else if (!news.fps) status(news.fps_in ? "the first picture is on its way" : "ready; no pictures come in", "ready");
-  else status(["live", news.backend].filter(Boolean).join(" · "), "live");
+  else status(["live", news.backend?.split(":")[0]].filter(Boolean).join(" · "), "live");
+  $("status").title = news.backend ?? "";  // with the reason for the choice
   const notice = news.notices?.at(-1) ?? "";
   $("notice").textContent = notice;
   $("notice").hidden = !notice;

@@ -36,7 +36,7 @@ function start() {
   });
   own.addEventListener("ended", ({ detail }) => {
     if (own !== peer) return;
-    if (detail.told && outgoing) {
+    if (detail.replaced && outgoing) {
       choose("watch");
       return say("source", `Your source was put aside: ${detail.reason}.`);
     }

@@ -84,7 +84,8 @@ function draw() {
   const y = (value) => height - 4 - value / top * (height - 20);
   context.font = `11px ${style.fontFamily}`;
   context.lineWidth = 1;
-  for (const line of [top > 400 ? 200 : 50, top > 400 ? 400 : 100]) {
+  const step = [25, 50, 100, 200, 500, 1000].find((each) => top / each < 4) ?? 2000;
+  for (let line = step; line < top; line += step) {
     context.strokeStyle = style.borderTopColor;
     context.beginPath();
     context.moveTo(0, y(line));

@@ -93,7 +93,7 @@ export class Peer extends EventTarget {
   async check(otherwise = "") {
     if (!this.#location || this.#ended) return;
     const why = await ask("GET", this.#location).then(() => null, (error) => error);
-    if (why?.status === 410) this.#end(why.message, true);
+    if (why?.status === 410) this.#end(why.message, true, why.field === "source");
     else if (why?.status === 404 || otherwise) this.#end(otherwise || "Driftcam was started anew");
   }
 
@@ -105,13 +105,13 @@ export class Peer extends EventTarget {
     this.#end("");
   }
 
-  // `told`: the daemon has ended it.
-  #end(reason, told = false) {
+  // `told`: the daemon has ended it; `replaced`: because another camera took over.
+  #end(reason, told = false, replaced = false) {
     if (this.#ended) return;
     this.#ended = true;
     this.#pc?.close();
     if (this.#location && !told) this.#delete();
-    this.dispatchEvent(new CustomEvent("ended", { detail: { reason, told } }));
+    this.dispatchEvent(new CustomEvent("ended", { detail: { reason, replaced } }));
   }
 
   #delete() {

@@ -21,7 +21,8 @@ async function fill() {
     return button;
   }));
   if (current()) show(new Map(current().parameters.styles));
-  gallery.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest" });
+  const chosen = gallery.querySelector("[aria-pressed=true]");  // into sight, without scrolling the page
+  if (chosen) gallery.scrollTop = chosen.offsetTop - gallery.offsetTop - gallery.clientHeight / 2 + chosen.offsetHeight / 2;
 }
 
 // One more or one less in the blend, all with the same share; the last one stays.
