@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-vm check soak format bench train obs-plugin clean
+.PHONY: help setup demo run test test-vm check soak chaos format bench train obs-plugin clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ check: $(VENV)/.installed-dev ## ruff and mypy
 
 soak: $(VENV)/.installed-dev ## the long forms of the tests on memory, loss and slow engines
 	DRIFTCAM_SOAK=1 $(BIN)/python -m pytest tests/webrtc/test_faults.py
+
+chaos: $(VENV)/.installed-dev ## ten minutes of everything that can go wrong with the daemon (SEED=1 SECONDS_LONG=600)
+	$(BIN)/python -m scripts.chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS_LONG),600)
 
 format: $(VENV)/.installed-dev ## let ruff put the sources in order
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from daemon.errors import RunError
 from daemon.http import (
@@ -96,6 +97,7 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> str:
         """Listen; returns the page's address. Raises `ParameterError` where the port cannot be had."""
+        logging.getLogger("aiohttp.server").addFilter(about_us)
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0, max_field_size=8190)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=self._security.tls)
@@ -198,6 +200,12 @@ class HttpServer:
         if self._gate.knows_token(request.headers.get("Authorization")):
             return True
         return self._gate.knows_cookie(request.cookies.get(COOKIE))
+
+
+def about_us(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp's belongs in the log: that somebody sent what is no HTTP does not, it got its 400."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def is_media(path: str) -> bool:
