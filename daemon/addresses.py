@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import ifaddr
 
@@ -18,3 +19,11 @@ def lan_addresses() -> list[str]:
         and not parsed.is_link_local
     }
     return sorted(found, key=lambda text: (not text.startswith("192.168."), not text.startswith("10."), text))
+
+
+def reachable(page: str) -> list[str]:
+    """The addresses to open for a server that listens at `page`: all of this machine's where it listens to all."""
+    parts = urlsplit(page)
+    if parts.hostname not in ("0.0.0.0", "::"):
+        return [page]
+    return [f"{parts.scheme}://{host}:{parts.port}/" for host in ("localhost", *lan_addresses())]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from daemon.addresses import reachable
 from daemon.admission import Limits
 from daemon.browser import PeerStreams
 from daemon.bus_server import BusServer
@@ -87,7 +88,8 @@ class Service:
         self._server = HttpServer(self._context, await asyncio.to_thread(self._security), extend)
         host, port = parse_address(config.server.listen)
         self.address = await self._server.start(host, port)
-        log.info("the page is at %s", self.address)
+        for address in reachable(self.address):
+            log.info("the page is at %s", address)
         if config.bus.enabled:
             self._start_bus()
         self._keep_source(config)
@@ -187,6 +189,7 @@ class Service:
         token = read_or_make(server.token_file) if server.needs_token else None
         if token is not None:
             self._logs.hide(token)
+            log.info("the token that is asked for is in %s", server.token_file)
         local = is_loopback(parse_address(server.listen)[0])
         hosts = tuple(name.lower() for name in server.hosts)
         return Security(token, local, hosts, server.requests_per_second, tls_context(*self._certificate(local)))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import segno
 from aiohttp import web
 
-from daemon.addresses import lan_addresses
+from daemon.addresses import reachable
 from daemon.http.operation import Content, Operation
 from daemon.http.schemas import ref
 
@@ -42,7 +42,8 @@ def operations(address: Callable[[], str], reach: Reach) -> list[Operation]:
         if reach.local:
             return web.json_response({"addresses": [], "hint": LOCAL})
         scheme, port = urlsplit(address()).scheme, urlsplit(address()).port
-        pages = [f"{scheme}://{host}:{port}/" for host in (*reach.hosts, *lan_addresses())]
+        pages = [f"{scheme}://{host}:{port}/" for host in reach.hosts]
+        pages += [page for page in reachable(address()) if urlsplit(page).hostname != "localhost"]
         # Behind the # sign: no server ever sees the token in a log.
         login = f"#token={reach.token}" if reach.token else ""
         answers = [{"address": page, "qr": qr_code(page + login)} for page in pages[:3]]

@@ -21,6 +21,7 @@ import segno
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography import x509
 
+from daemon.addresses import reachable
 from daemon.browser import PeerStreams
 from daemon.config import WebRtc
 from daemon.http import certificate as certificates
@@ -190,6 +191,12 @@ async def test_the_way_for_a_phone_is_told(daemon: Daemon) -> None:
     rows = np.array([list(row) for row in segno.make(text, error="m").matrix_iter(scale=8, border=4)], np.uint8)
     assert cv2.QRCodeDetector().detectAndDecode(255 - 255 * rows)[0] == text
     assert "<svg" in qr_code(text)
+
+
+async def test_a_daemon_that_listens_to_all_names_addresses_that_can_be_opened() -> None:
+    assert reachable("https://192.168.1.2:8900/") == ["https://192.168.1.2:8900/"]
+    assert reachable("https://0.0.0.0:8900/")[0] == "https://localhost:8900/"
+    assert not any("0.0.0.0" in page for page in reachable("https://0.0.0.0:8900/"))
 
 
 async def test_a_certificate_is_made_once_kept_and_renewed_before_it_ends(
