@@ -93,7 +93,17 @@ class Server(Section):
     @property
     def needs_token(self) -> bool:
         """Whether a token is asked for."""
-        return self.token or not is_loopback(parse_address(self.listen)[0])
+        return self.token or not self.local
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(parse_address(self.listen)[0])
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether it is reached by https."""
+        return self.tls != "off" and (self.tls_cert is not None or not self.local)
 
 
 class Live(Section):

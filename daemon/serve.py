@@ -32,7 +32,7 @@ from daemon.presets import Presets
 from daemon.pulse import Pulse
 from daemon.recordings import Recordings
 from daemon.sessions import DEFAULT
-from daemon.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
+from daemon.specs import parse_address, parse_sink, parse_size, parse_source
 from daemon.systemd import Systemd
 from engines.api import ParameterError, Parameters
 from webrtc.http import add_routes
@@ -190,7 +190,7 @@ class Service:
         if token is not None:
             self._logs.hide(token)
             log.info("the token that is asked for is in %s", server.token_file)
-        local = is_loopback(parse_address(server.listen)[0])
+        local = server.local
         hosts = tuple(name.lower() for name in server.hosts)
         return Security(token, local, hosts, server.requests_per_second, tls_context(*self._certificate(local)))
 

@@ -34,7 +34,7 @@ class Daemon:
         self.url, token_file = _address(options)
         self._session = options.session
         self._headers = {"Content-Type": "application/json"}
-        self._context = _tls(self.url)
+        self._context = _tls(self.url, this_machine=not options.url)
         if token_file is not None:
             from daemon.http.token import read
 
@@ -105,14 +105,14 @@ def _address(options: argparse.Namespace) -> tuple[str, Path | None]:
     server = load(config_file(), os.environ).server
     host, port = parse_address(server.listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    scheme = "https" if server.tls_cert else "http"
+    scheme = "https" if server.speaks_tls else "http"
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     return url, options.token_file or server.token_file
 
 
-def _tls(url: str) -> ssl.SSLContext:
-    """The daemon's certificate is often its own; the token must not go to somebody else's machine for that."""
+def _tls(url: str, this_machine: bool) -> ssl.SSLContext:
+    """The daemon's certificate is often its own, which is checked wherever the token could reach somebody else."""
     context = ssl.create_default_context()
-    if urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"):
+    if this_machine or urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

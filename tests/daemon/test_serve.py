@@ -280,6 +280,21 @@ def test_beyond_this_machine_there_is_a_token(tmp_path: Path) -> None:
         assert token not in served.log
 
 
+def test_ctl_finds_a_daemon_beyond_loopback_by_its_configuration(tmp_path: Path) -> None:
+    """HTTPS with a certificate of its own, the token from its file: nothing has to be said."""
+    port = free_port()
+    listen = f"0.0.0.0:{port}"
+    with serving(tmp_path, CONFIG + f"[server]\nlisten = '{listen}'", "--listen", listen) as served:
+        served.url = f"https://127.0.0.1:{port}"
+        said: list[str] = []
+
+        def there() -> bool:
+            said[:] = [driftcam(served.environ, "ctl", "status").stdout]
+            return "engine     ready" in said[0]
+
+        served.until(there)
+
+
 def test_a_daemon_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     environ = home_of(tmp_path) | {"DRIFTCAM_SERVER__LISTEN": f"127.0.0.1:{free_port()}"}
     for arguments in (["ctl", "status"], ["top", "--once"]):
