@@ -71,6 +71,9 @@ async def test_the_token_is_asked_for_refused_and_accepted_and_then_the_camera_w
     await page.locator("#login").wait_for()
     await page.keyboard.press("Escape")
     assert await page.locator("#login").is_visible()
+    assert await page.evaluate(
+        "document.querySelector('#login').scrollWidth <= document.querySelector('#login').clientWidth"
+    )
     await page.fill("#token", "not the token")
     await page.keyboard.press("Enter")
     await page.locator("#login-message").filter(has_text="not the right one").wait_for()
