@@ -43,6 +43,8 @@ class Patience:
         backoff, backoff_most: wait before the first restart in a row, doubled each time up to the most.
         tries: ends in a row without a result after which a stream, or the engine, is `broken`.
         rest: how long a broken engine is left alone before it is tried once more.
+        spare: seconds of calm after which a second process waits with its libraries loaded, to take over when the
+            first one ends; None keeps none.
     """
 
     start: float = 120.0
@@ -52,6 +54,7 @@ class Patience:
     backoff_most: float = 8.0
     tries: int = 4
     rest: float = 60.0
+    spare: float | None = None
 
 
 def restart_delay(patience: Patience, failures: int) -> float:

@@ -45,6 +45,8 @@ AT_ONCE = {
     *("recording.folder", "recording.name", "log.level", "server.requests_per_second", "server.viewers"),
 }
 
+SPARE_AFTER = 5.0  # seconds of calm until a second engine process is started, which takes a core for a moment
+
 
 class Service:
     """Opened by `open`, then lives until `close`.
@@ -56,7 +58,7 @@ class Service:
     def __init__(self, config: Config, logs: Logs, systemd: Systemd) -> None:
         self._config, self._logs, self._systemd = config, logs, systemd
         engine = config.engine
-        patience = Patience(start=engine.start, answer=engine.answer)
+        patience = Patience(start=engine.start, answer=engine.answer, spare=SPARE_AFTER if engine.spare else None)
         command = worker_command(engine.implementation or None, engine.model())
         limits = Limits(most=config.sessions.most, least_fps=config.sessions.least_fps)
         self.core = Core(command, notify=log.warning, patience=patience, limits=limits)

@@ -44,6 +44,7 @@ class Supervisor:
     ) -> None:
         self._command, self._notify, self._patience = command, notify, patience or Patience()
         self._process: EngineProcess | None = None
+        self._spare: EngineProcess | None = None
         self._numbers = itertools.count(1)
         self._proving: Stream | None = None
         self._look = asyncio.Event()
@@ -89,8 +90,9 @@ class Supervisor:
     async def close(self) -> None:
         """End the process."""
         self.state = EngineState.STOPPED
-        if self._process is not None:
-            await self._process.close()
+        for process in (self._process, self._spare):
+            if process is not None:
+                await process.close()
 
     # -- for the streams ------------------------------------------------------------------------
 
@@ -112,12 +114,13 @@ class Supervisor:
 
     async def _one_life(self) -> str:
         """From a new process to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
-        process = self._process = await EngineProcess.spawn(self._command)
+        process = self._process = await self._spare_or_new()
         self._restart_asked.clear()
         await process.hello(self._patience.start)
         self._become(EngineState.READY)
         self.reason = ""
-        tasks = [asyncio.create_task(self._attach_streams(process)), asyncio.create_task(self._ask_how_it_is(process))]
+        beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_spare()]
+        tasks = [asyncio.create_task(work) for work in beside]
         try:
             return await self._wait_for_end(process)
         finally:
@@ -126,6 +129,26 @@ class Supervisor:
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, EngineGone):
                     raise result
+
+    async def _spare_or_new(self) -> EngineProcess:
+        process, self._spare = self._spare, None
+        if process is None:
+            return await EngineProcess.spawn(self._command)
+        if process.alive:
+            process.born = time.monotonic()
+            return process
+        await process.close()
+        return await EngineProcess.spawn(self._command)
+
+    async def _keep_a_spare(self) -> None:
+        """Have a second process ready; one that ended is replaced."""
+        while (calm := self._patience.spare) is not None:
+            await asyncio.sleep(calm)
+            if self._spare is not None and not self._spare.alive:
+                ended, self._spare = self._spare, None
+                await ended.close()
+            if self._spare is None and any(stream.attached for stream in self.streams):
+                self._spare = await EngineProcess.spawn(self._command)
 
     async def _attach_streams(self, process: EngineProcess) -> None:
         """Take up every stream that is not in `process` yet, one after the other, for as long as it lives."""

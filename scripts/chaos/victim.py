@@ -64,7 +64,7 @@ class Victim:
         engine = f'implementation = "{self._engine}"\n' if self._engine else ""
         self._config.write_text(
             f'[server]\nlisten = "127.0.0.1:{self.port}"\nrequests_per_second = 1000\n'
-            f"[engine]\n{engine}answer = {self._answer}\nmost_sessions = 3\nleast_fps = 0\n"
+            f"[engine]\n{engine}answer = {self._answer}\n[sessions]\nmost = 3\nleast_fps = 0\n"
             f'[live]\nsource = "{source}"\nsize = "128x96"\n[live.parameters]\nsteps = 1\n'
             f'[recording]\nfolder = "{self.recordings}"\n{garbage}'
         )

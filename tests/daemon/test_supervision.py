@@ -300,3 +300,29 @@ async def test_a_session_too_many_is_refused_with_what_was_measured(monkeypatch:
     finally:
         first.stop()
         await core.close()
+
+
+async def test_a_spare_process_takes_over_when_the_engine_ends() -> None:
+    async with running(spare=0.1) as (core, _):
+        fed = Fed(core, "one", 30)
+        await fed.more()
+        for _ in range(2):
+            first = engine_pid(core)
+            spare = await spare_of(core)
+            os.kill(first, signal.SIGKILL)
+            await until(lambda gone=first: core.supervisor.pid not in (gone, None))
+            assert engine_pid(core) == spare
+            await fed.more()
+        os.kill(await spare_of(core), signal.SIGKILL)  # without one it goes as usual
+        os.kill(engine_pid(core), signal.SIGKILL)
+        await until(lambda: core.supervisor.restarts == 3)
+        await fed.more()
+        processes = [engine_pid(core), await spare_of(core)]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in processes), "a process was left behind"
+
+
+async def spare_of(core: Core) -> int:
+    """The pid of the process that waits."""
+    await until(lambda: core.supervisor._spare is not None and core.supervisor._spare.alive)
+    assert core.supervisor._spare is not None
+    return core.supervisor._spare.pid
