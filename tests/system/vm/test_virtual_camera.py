@@ -178,7 +178,14 @@ def test_a_suspended_machine_goes_on_without_a_burst(daemon: Daemon, viewer: Vie
     assert viewer.count == before
     daemon.process.send_signal(signal.SIGCONT)
     viewer.sees(shows_the_clip, "the clip again")
-    assert min(viewer.intervals_ms()[-5:]) > 500 / FPS / 2
+    until(lambda: len(since_the_gap(viewer)) >= 5, "five more pictures")
+    assert sum(since_the_gap(viewer)[:5]) > 2.5 * 1000 / FPS
+
+
+def since_the_gap(viewer: Viewer) -> list[float]:
+    """Intervals in ms after the longest one."""
+    intervals = viewer.intervals_ms()
+    return intervals[int(np.argmax(intervals)) + 1 :]
 
 
 def test_one_producer_only(version: str, daemon: Daemon, viewer: Viewer, tmp_path: Path) -> None:
@@ -213,23 +220,3 @@ def test_it_survives_kill_9_and_restarts_with_a_viewer_and_without(
         until(lambda: shows_the_clip(frames_of(1, folder)[0]), "the third daemon's clip")
     finally:
         third.end()
-
-
-def test_the_embedded_model_is_seen_in_the_camera(tmp_path: Path) -> None:
-    """The real engine, for once: what is seen is no placeholder, has colours, and moves."""
-
-    def is_painted(i420: np.ndarray) -> bool:
-        return bool(i420[:HEIGHT].std() > 20 and i420[HEIGHT:].std() > 10)
-
-    with loopback("0.15.0", OPTIONS):
-        arguments = ["--source", "test", "--sink", SINK, "--size", "96x64", "--steps", "1"]
-        daemon = Daemon(tmp_path, *arguments, module="tests.system.vm.real_daemon")
-        try:
-            until(shows_something, "it is a camera")
-            viewer = Viewer(tmp_path)
-            until(lambda: viewer.count and is_painted(viewer.newest()), f"a painting: {daemon.words}", 240)
-            first = viewer.newest()
-            viewer.sees(lambda i420: np.abs(i420.astype(int) - first).mean() > 1, "another picture")
-            viewer.end()
-        finally:
-            daemon.end()
