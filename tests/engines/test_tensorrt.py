@@ -22,6 +22,8 @@ from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
 from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
 from tests.engines.conftest import SMALL
 
+pytestmark = pytest.mark.timeout(900)  # an export takes minutes on a machine that is busy
+
 TARGETS = ("sm75", "sm86", "sm89", "sm120")
 
 
