@@ -40,7 +40,7 @@ class PeerStreams:
             self._members[name] = 0
         place = SessionPlace(session, self._left)
         if publishes:
-            place.take_over()
+            place.check()
         if name in self._members:
             self._members[name] += 1
         return place
@@ -59,21 +59,29 @@ class SessionPlace:
 
     def __init__(self, session: Session, on_leave: Callable[[Session], Awaitable[None]]) -> None:
         self._session, self._on_leave = session, on_leave
+        self._came = False
         self._shape = (0, 0)  # of the newest frame
         self._fitting: asyncio.Task[None] | None = None
         self._sound: Sound | None = None
         self._sound_before: Sound | None = None
 
-    def take_over(self) -> None:
-        """Its frames count before those of the session's own source. Raises `Refused`."""
+    def check(self) -> None:
+        """Whether it may give frames. Raises `Refused`."""
         if not self._session.live:
             raise Refused(409, "this session works through a clip frame by frame; it takes no camera")
         try:
-            self._session.let_in(self)
+            self._session.check_guest()
         except ParameterError as error:
             raise Refused(409, str(error)) from None
 
     def offer(self, image: np.ndarray, captured: int) -> bool:
+        """From its first frame on, its frames count before those of the session's own source and of other peers."""
+        if not self._came:
+            self._came = True  # not before: an offer that comes to nothing takes nobody's place
+            try:
+                self._session.let_in(self)
+            except ParameterError:
+                return False
         if self._session.guest is not self:
             return False
         height, width = image.shape[:2]

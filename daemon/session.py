@@ -99,13 +99,17 @@ class Session:
             raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
         self.source, self._yields = source, yields
 
+    def check_guest(self) -> None:
+        """Raises `ParameterError` where a source gives frames that does not yield to a guest."""
+        if self.source and not self._yields:
+            raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
+
     def let_in(self, guest: object) -> None:
         """From now on frames come by `offer`, from `guest`, and those of a pulled source are left out.
 
-        Raises `ParameterError` where a source gives frames that does not yield.
+        Raises as `check_guest` does.
         """
-        if self.source and not self._yields:
-            raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
+        self.check_guest()
         self.guest = guest
 
     def offer(self, image: np.ndarray, captured_ns: int) -> bool:

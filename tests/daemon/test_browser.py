@@ -70,6 +70,7 @@ async def test_a_peer_gives_frames_and_sees_the_results(daemon: Daemon) -> None:
 async def test_a_recording_carries_the_microphone_of_the_peer(daemon: Daemon, tmp_path: Path) -> None:
     streams, recordings = PeerStreams(daemon.core.sessions), Recordings(tmp_path, "voice")
     place = await streams.join("live", publishes=True)
+    place.offer(CAMERA, time.monotonic_ns())
     tone = np.sin(np.arange(4800) * 0.2).astype(np.float32) * np.ones((2, 1), np.float32)
     place.hear(tone, time.monotonic_ns())
     await recordings.start(daemon.session)
@@ -90,7 +91,8 @@ async def test_a_camera_takes_the_place_of_the_sessions_source_and_gives_it_back
     streams = PeerStreams(daemon.core.sessions)
     async with daemon.frames():
         place = await streams.join("live", publishes=True)
-        await asyncio.sleep(0.2)
+        place.offer(np.full((64, 128, 3), 40, np.uint8), time.monotonic_ns())
+        await asyncio.sleep(0.3)
         done = daemon.session.delivered
         await asyncio.sleep(0.5)
         assert daemon.session.delivered == done  # the pattern is left out
@@ -101,8 +103,12 @@ async def test_a_camera_takes_the_place_of_the_sessions_source_and_gives_it_back
 async def test_the_newest_camera_counts_and_a_program_on_the_bus_is_not_pushed_aside(daemon: Daemon) -> None:
     streams = PeerStreams(daemon.core.sessions)
     first = await streams.join("live", publishes=True)
+    assert first.offer(CAMERA, time.monotonic_ns())
+    failed = await streams.join("live", publishes=True)
+    await failed.leave()  # its negotiation came to nothing
+    assert first.offer(CAMERA, time.monotonic_ns())
     second = await streams.join("live", publishes=True)
-    assert not first.offer(CAMERA, time.monotonic_ns()) and second.offer(CAMERA, time.monotonic_ns())
+    assert second.offer(CAMERA, time.monotonic_ns()) and not first.offer(CAMERA, time.monotonic_ns())
     await first.leave()
     assert second.offer(CAMERA, time.monotonic_ns())
     await second.leave()
