@@ -59,6 +59,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
     quiet = {"server": server, "engine": {"implementation": options.engine}, "log": {"level": "error"}}
     busy = quiet | {"live": {"source": "test", "size": options.size}}
     return {
+        "an empty event loop": await _of_nothing(options.seconds),
         "idle, no source": await _of_service(quiet, options.seconds, viewers=()),
         "test source": await _of_service(busy, options.seconds, viewers=()),
         "… two MJPEG viewers": await _of_service(busy, options.seconds, viewers=("result.mjpeg", "source.mjpeg")),
@@ -83,6 +84,20 @@ async def _of_service(flags: dict[str, dict[str, Any]], seconds: float, viewers:
         await service.close()
 
 
+async def _of_nothing(seconds: float) -> dict[str, Any]:
+    """What the machine itself does to a timer, for comparison."""
+    lags: list[float] = []
+    probing = asyncio.create_task(_probe(lags))
+    await asyncio.sleep(seconds)
+    probing.cancel()
+    return {"daemon_cpu": 0.0, "engine_cpu": 0.0, "lag_ms": _summary(lags), "fps": 0.0}
+
+
+def _summary(lags: list[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(lags, [50, 99])
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "most": round(max(lags), 3)}
+
+
 async def _observe(service: Service, session: Any, seconds: float) -> dict[str, Any]:
     pid = service.core.supervisor.pid
     lags: list[float] = []
@@ -97,9 +112,8 @@ async def _observe(service: Service, session: Any, seconds: float) -> dict[str, 
         probing = asyncio.create_task(_probe(lags))
         await asyncio.sleep(min(seconds, 5.0))
     probing.cancel()
-    p50, p99 = np.percentile(lags, [50, 99])
-    lag = {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "most": round(max(lags), 3)}
-    return {"daemon_cpu": round(shares[0], 2), "engine_cpu": round(shares[1], 2), "lag_ms": lag, "fps": round(fps, 1)}
+    cpu_shares = {"daemon_cpu": round(shares[0], 2), "engine_cpu": round(shares[1], 2)}
+    return {**cpu_shares, "lag_ms": _summary(lags), "fps": round(fps, 1)}
 
 
 async def _probe(lags: list[float]) -> None:
