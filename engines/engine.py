@@ -120,9 +120,8 @@ class Engine:
         self._newest = -(2**63)
         self._last: np.ndarray | None = None
         self._gate = SimilarityGate(self.parameters.seed)
-        kernels = self._side.submit(compile_kernels)
+        compile_kernels()  # before the networks: numba's compiler does not bear their imports beside it
         self.model = self._build(self.parameters)
-        kernels.result()
         self._stream: StreamBatch | None = None
         self._to_luma = WorkingLuma()
         self._noise_identity: tuple | None = None
