@@ -15,10 +15,10 @@ from engines.api.parameters import Parameters
 from engines.backends import Backend
 from engines.backends.base import Progress
 from engines.checkpoints import Checkpoint
+from engines.denoise import Condition
 from engines.export import checkpoint_specs
 from engines.model import Conditioning, RowsNetwork
 from engines.schedules import Schedule
-from engines.stream import Condition
 
 _CONDITIONS_KEPT = 16
 

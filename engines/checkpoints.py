@@ -31,8 +31,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from engines import prompts, schedules
 from engines.api.errors import ParameterError
+from engines.denoise import Condition
 from engines.schedules import Schedule
-from engines.stream import Condition
 
 SOLVERS = ("auto", "ddim", "lcm", "turbo")
 PROMPTS_KEPT = 64  # embeddings in the cache, about 0.3 MB each for SDXL in half precision

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import resource
 import sys
@@ -21,15 +20,15 @@ from engines.api.errors import ParameterError
 from engines.api.model_files import ModelFiles
 from engines.api.parameters import Parameters
 from engines.backends import explain, open_backend
-from engines.embedded.model import EmbeddedSource
+from engines.denoise import Finished, Frame, Plan, denoise
 from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
 from engines.guidance import Guidance
 from engines.insight import insight
-from engines.model import Model, ModelSource
-from engines.models import Models
-from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
+from engines.model import Model
+from engines.models import Models, open_source
+from engines.stream import StreamBatch
 from engines.temporal import TemporalNoise, compile_kernels
 from engines.timing import StageClock
 
@@ -387,23 +386,6 @@ class Engine:
         else:  # the decoder may be shared with other streams, and the gate may repeat this picture later
             self._last = image[: tag.height, : tag.width].copy()
         return Stylised(self._last, tag.pts, tag.index)
-
-
-@functools.lru_cache(maxsize=2)
-def open_source(files: ModelFiles) -> ModelSource:
-    """The model, read once for all streams of a process. Raises `ParameterError`."""
-    weights = files.weights
-    if weights is not None and (weights / "model_index.json").exists():
-        try:
-            from engines.checkpoint_model import CheckpointSource
-        except ImportError as error:
-            advice = f"checkpoints need {error.name}: pip install 'driftcam[checkpoints]'"
-            raise ParameterError("weights", str(weights), advice) from None
-        return CheckpointSource(weights, vae=files.vae, loras=files.loras, solver=files.solver)
-    if files.vae is not None or files.loras:
-        name, value = ("vae", files.vae) if files.vae else ("lora", files.loras[0][0])
-        raise ParameterError(name, str(value), "it goes with a checkpoint, whose folder is given as weights")
-    return EmbeddedSource(weights)
 
 
 def peak_memory_mb() -> int:

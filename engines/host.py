@@ -10,10 +10,10 @@ import torch
 
 from engines.api.model_files import ModelFiles
 from engines.api.parameters import Parameters
+from engines.denoise import Frame, denoise, may_share
 from engines.engine import Engine, Stylised
 from engines.model import Model
 from engines.models import Models
-from engines.stream import Frame, denoise, may_share
 
 Job = tuple[Engine, np.ndarray, int]
 """An engine, a frame for it, and the frame's pts."""

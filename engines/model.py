@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from engines.api.parameters import Parameters
 from engines.backends import Backend, Network
 from engines.backends.base import Progress, Shapes
+from engines.denoise import Condition
 from engines.network import NetworkSpec
 from engines.schedules import Schedule
-from engines.stream import Condition
 
 Conditioning = Callable[[Tensor, Tensor], Condition]
 """condition(photo (1, C, h, w), noises (fields, C, h, w)) -> one frame's row, without the batch axis; the last

@@ -1,12 +1,16 @@
-"""Compiled networks, shared between the streams of a process."""
+"""Models that are loaded and networks that are compiled, each once for all streams of a process."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 
+from engines.api.errors import ParameterError
+from engines.api.model_files import ModelFiles
 from engines.backends import Backend
 from engines.backends.base import Progress
+from engines.embedded.model import EmbeddedSource
 from engines.model import Model, ModelSource
 
 
@@ -27,3 +31,20 @@ class Models:
             if model is None:
                 model = self._models[key] = source.model(*size, backend, progress)
             return model
+
+
+@functools.lru_cache(maxsize=2)
+def open_source(files: ModelFiles) -> ModelSource:
+    """The model, read once for all streams of a process. Raises `ParameterError`."""
+    weights = files.weights
+    if weights is not None and (weights / "model_index.json").exists():
+        try:
+            from engines.checkpoint_model import CheckpointSource
+        except ImportError as error:
+            advice = f"checkpoints need {error.name}: pip install 'driftcam[checkpoints]'"
+            raise ParameterError("weights", str(weights), advice) from None
+        return CheckpointSource(weights, vae=files.vae, loras=files.loras, solver=files.solver)
+    if files.vae is not None or files.loras:
+        name, value = ("vae", files.vae) if files.vae else ("lora", files.loras[0][0])
+        raise ParameterError(name, str(value), "it goes with a checkpoint, whose folder is given as weights")
+    return EmbeddedSource(weights)

@@ -1,7 +1,7 @@
 """The stream batch of StreamDiffusion (arXiv 2312.12491, section 3.1): frames one step apart share a call.
 
 Frame k takes its first step while frame k−1 takes its second, and so on: one network call of n rows
-serves n frames, and the output lags n−1 pushes. `denoise` runs the same frames one after the other;
+serves n frames, and the output lags n−1 pushes. `engines.denoise.denoise` runs the same frames one after the other;
 it gives the same latents, lags nothing and suits a CPU, where a batch saves little.
 
 Everything a frame needs travels with it (noise, conditions, schedule, guidance), so a change of parameters
@@ -10,144 +10,16 @@ concerns the frames that enter after it; those in flight finish as they began, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engines.api.errors import ParameterError
-from engines.guidance import Guidance, guide, guide_residual
-from engines.schedules import Schedule, Step, add_noise, advance, estimate
-
-Condition = dict[str, Tensor]
-Predict = Callable[[Tensor, Tensor, Condition], Tensor]
-"""predict(x (B, C, h, w), t (B,), condition of B rows) -> network output (B, C, h, w)."""
-Unconditional = Callable[[Condition], Condition]
-"""The same keys, shapes and number of rows with the negative condition, computed row by row."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A picture to denoise and all that belongs to it.
-
-    Attributes:
-        latent: the encoded picture, (C, h, w).
-        noises: unit Gaussian fields, (at least `Schedule.noise_fields`, C, h, w); the first enters at step 1.
-        condition: one row of the network's condition, tensors without the batch axis.
-        tag: handed back with the result, for example index and capture time.
-    """
-
-    latent: Tensor
-    noises: Tensor
-    condition: Condition = field(default_factory=dict)
-    tag: object = None
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A denoised latent (C, h, w), owned by the caller, and the frame's tag."""
-
-    latent: Tensor
-    tag: object
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How frames are denoised: what the live parameters come down to."""
-
-    schedule: Schedule
-    guidance: Guidance = field(default_factory=Guidance)
-
-
-@dataclass(frozen=True)
-class _StepOfMany:
-    """As `Step`, for rows that differ: columns (B, 1, 1, 1)."""
-
-    alpha: Tensor
-    sigma: Tensor
-    timestep: Tensor
-    estimate: tuple[Tensor, ...]
-    advance: tuple[Tensor, ...]
-    renoises: bool
-
-
-def may_share(a: Plan, b: Plan) -> bool:
-    """Whether frames of these plans can be denoised in the same calls."""
-    counts = [(len(plan.schedule), plan.schedule.noise_fields) for plan in (a, b)]
-    return counts[0] == counts[1] and a.guidance == b.guidance
-
-
-def _together(plans: Sequence[Plan], device: torch.device) -> Sequence[Step | _StepOfMany]:
-    """The steps of frames that `may_share`, one plan a frame."""
-    if all(plan.schedule == plans[0].schedule for plan in plans):
-        return plans[0].schedule.steps
-    steps = []
-    for rows in zip(*(plan.schedule.steps for plan in plans), strict=True):
-        numbers = [[r.alpha, r.sigma, r.timestep, *r.estimate, *r.advance] for r in rows]
-        columns = torch.tensor(numbers, dtype=torch.float32, device=device)[:, :, None, None, None].unbind(1)
-        alpha, sigma, timestep, *rest = columns
-        steps.append(_StepOfMany(alpha, sigma, timestep, tuple(rest[:2]), tuple(rest[2:]), rows[0].renoises))
-    return steps
-
-
-@torch.no_grad()
-def denoise(
-    frames: Sequence[Frame],
-    plan: Plan | Sequence[Plan],
-    predict: Predict,
-    unconditional: Unconditional | None = None,
-) -> list[Finished]:
-    """All steps of `frames` at once, one call (rows = frames) per step.
-
-    Args:
-        frames: any number of frames of equal shapes, perhaps of different streams.
-        plan: schedule and guidance of all of them, or one for each that `may_share` with the others.
-        predict: the network.
-        unconditional: needed for the guidance modes `full` and `initialize`.
-
-    Raises:
-        ParameterError: shapes do not fit; raised before the network is called.
-    """
-    plans = [plan] if isinstance(plan, Plan) else plan
-    guidance = plans[0].guidance
-    mode = guidance.active_mode
-    _check_unconditional(mode, unconditional)
-    _check_frames(frames, plans[0])
-    if not frames or not plans[0].schedule.steps:
-        return [Finished(frame.latent.clone(), frame.tag) for frame in frames]
-    steps = _together(plans, frames[0].latent.device)
-    latent = _rows([frame.latent for frame in frames])
-    condition = {key: _rows([frame.condition[key] for frame in frames]) for key in frames[0].condition}
-    with_negative = condition
-    if unconditional is not None and mode in ("full", "initialize"):
-        negative_rows = unconditional(condition)
-        with_negative = {key: torch.cat([value, negative_rows[key]]) for key, value in condition.items()}
-    x = add_noise(latent, _rows([frame.noises[0] for frame in frames]), steps[0].alpha, steps[0].sigma)
-    reference = latent
-    for i, step in enumerate(steps):
-        doubled = mode == "full" or (mode == "initialize" and i == 0)
-        seen = torch.cat([x, x]) if doubled else x
-        t = _times(step.timestep, len(seen), x.device)
-        output = predict(seen, t, with_negative if doubled else condition)
-        if mode == "full":
-            output = guide(output[: len(x)], output[len(x) :], guidance.scale)
-        elif doubled:
-            output, negative = output.chunk(2)
-            reference = estimate(x, negative, *step.estimate)
-        x0 = estimate(x, output, *step.estimate)
-        if mode in ("self", "initialize"):
-            x0 = guide_residual(x0, x, reference, step.alpha, guidance.scale, guidance.delta)
-        noise = _rows([frame.noises[i + 1] for frame in frames]) if step.renoises else None
-        x = advance(x, x0, noise, *step.advance)
-    return [Finished(row, frame.tag) for row, frame in zip(x, frames, strict=True)]
-
-
-def _times(timestep: float | Tensor, rows: int, device: torch.device) -> Tensor:
-    """(rows,): one number for all, or one a frame, again for the unconditional rows."""
-    if isinstance(timestep, Tensor):
-        return timestep.flatten().repeat(rows // len(timestep))
-    return torch.full((rows,), timestep, device=device)
+from engines.denoise import Finished, Frame, Plan, Predict, Unconditional, check_frames, check_unconditional
+from engines.guidance import guide, guide_residual
+from engines.schedules import add_noise, advance, estimate
 
 
 class StreamBatch:
@@ -175,7 +47,7 @@ class StreamBatch:
         self._released = 0
         self._done: dict[int, Finished] = {}
         self._batches: list[_Batch] = []
-        _check_unconditional(plan.guidance.active_mode, unconditional)
+        check_unconditional(plan.guidance.active_mode, unconditional)
         _check_width(frames_per_batch)
         self._predict, self._plan = predict, plan
         self._unconditional, self._width = unconditional, frames_per_batch
@@ -211,7 +83,7 @@ class StreamBatch:
         plan = self._plan if plan is None else plan
         unconditional = self._unconditional if unconditional is None else unconditional
         width = self._width if frames_per_batch is None else frames_per_batch
-        _check_unconditional(plan.guidance.active_mode, unconditional)
+        check_unconditional(plan.guidance.active_mode, unconditional)
         _check_width(width)
         self._plan, self._unconditional, self._width = plan, unconditional, width
         self._predict = self._predict if predict is None else predict
@@ -229,7 +101,7 @@ class StreamBatch:
         """
         if len(frames) > self._width:
             raise ParameterError("frames", len(frames), f"push at most {self._width} at once (frames_per_batch)")
-        _check_frames(frames, self._plan)
+        check_frames(frames, self._plan)
         target = self._batch_for(frames[0]) if frames and self._plan.schedule.steps else None
         self._step([batch for batch in self._batches if batch is not target])
         tickets = range(self._tickets, self._tickets + len(frames))
@@ -458,42 +330,6 @@ class _Batch:
         return indices
 
 
-def _rows(tensors: Sequence[Tensor]) -> Tensor:
-    """Stacked along a new first axis; one tensor is not copied."""
-    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
-
-
-def _check_unconditional(mode: str, unconditional: Unconditional | None) -> None:
-    if mode in ("full", "initialize") and unconditional is None:
-        raise ParameterError("guidance", mode, "this model has no negative condition; choose from: none, self")
-
-
 def _check_width(frames_per_batch: int) -> None:
     if isinstance(frames_per_batch, bool) or not isinstance(frames_per_batch, int) or frames_per_batch < 1:
         raise ParameterError("frames_per_batch", frames_per_batch, "give a whole number from 1 upwards")
-
-
-def _check_frames(frames: Sequence[Frame], plan: Plan) -> None:
-    """Raises `ParameterError` for the first tensor that does not fit the plan or the first frame."""
-    fields = plan.schedule.noise_fields
-    for frame in frames:
-        latent, noises, first = frame.latent, frame.noises, frames[0]
-        if latent.ndim != 3 or not latent.is_floating_point() or not _alike(latent, first.latent):
-            raise ParameterError("latent", _describe(latent), f"give (C, h, w) floats like {_describe(first.latent)}")
-        if noises.shape[1:] != latent.shape or len(noises) < fields or noises.dtype != latent.dtype:
-            wanted = f"give at least {fields} noise fields of the latent's shape and dtype, {_describe(latent)}"
-            raise ParameterError("noises", _describe(noises), wanted)
-        if frame.condition.keys() != first.condition.keys():
-            raise ParameterError("condition", sorted(frame.condition), f"give the keys {sorted(first.condition)}")
-        for key, value in frame.condition.items():
-            if not _alike(value, first.condition[key]):
-                wanted = f"give the shape and dtype of the first frame, {_describe(first.condition[key])}"
-                raise ParameterError(f"condition {key!r}", _describe(value), wanted)
-
-
-def _alike(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {tensor.dtype}".replace("torch.", "")

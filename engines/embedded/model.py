@@ -20,6 +20,7 @@ from engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
 from engines.api.styles import STYLE_NAMES, match_text
 from engines.backends import Backend, base
 from engines.backends.base import Progress, Shapes
+from engines.denoise import Condition
 from engines.embedded import networks
 from engines.embedded.networks import (
     LATENT_CHANNELS,
@@ -35,7 +36,6 @@ from engines.embedded.networks import (
 from engines.model import Conditioning, RowsNetwork
 from engines.network import BATCH, NetworkSpec, picture
 from engines.schedules import Schedule, flow
-from engines.stream import Condition
 
 WEIGHTS = Path(__file__).parent / "weights"
 _STYLE_PICTURE = 256  # side of the picture the style-vector predictor sees

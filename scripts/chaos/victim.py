@@ -60,14 +60,16 @@ class Victim:
         )
 
     def write_config(self, source: str = "test", garbage: str = "") -> None:
-        """For the next start or reload."""
+        """For the next start or reload; put in place at once, as it may be read at any moment."""
         engine = f'implementation = "{self._engine}"\n' if self._engine else ""
-        self._config.write_text(
+        beside = self._config.with_suffix(".new")
+        beside.write_text(
             f'[server]\nlisten = "127.0.0.1:{self.port}"\nrequests_per_second = 1000\n'
             f"[engine]\n{engine}answer = {self._answer}\n[sessions]\nmost = 3\nleast_fps = 0\n"
             f'[live]\nsource = "{source}"\nsize = "128x96"\n[live.parameters]\nsteps = 1\n'
             f'[recording]\nfolder = "{self.recordings}"\n{garbage}'
         )
+        beside.replace(self._config)
 
     def step_clock(self, seconds: int) -> None:
         """Its time of day is so many seconds from the machine's."""

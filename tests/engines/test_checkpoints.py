@@ -33,9 +33,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engines.api.errors import ParameterError
 from engines.checkpoints import Checkpoint
+from engines.denoise import Frame, Plan, denoise
 from engines.guidance import Guidance
 from engines.prompts import blend, lerp, slerp, travel
-from engines.stream import Frame, Plan, StreamBatch, denoise
+from engines.stream import StreamBatch
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SIZE = (32, 48)

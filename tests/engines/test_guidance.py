@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engines.api.errors import ParameterError
+from engines.denoise import Frame, Plan
 from engines.guidance import CEILING, Guidance, guide, guide_residual, limited_stock
 from engines.schedules import add_noise, advance, alphas_cumprod, ddim, estimate, flow, lcm, turbo
-from engines.stream import Frame, Plan, StreamBatch
+from engines.stream import StreamBatch
 
 LEVELS = alphas_cumprod()
 SOLVERS = {

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from engines.api.bus import Message, MessageType
 from engines.api.parameters import Parameters
+from engines.denoise import Frame, Plan, denoise, may_share
 from engines.engine import Engine
 from engines.guidance import Guidance
 from engines.host import EngineHost, grouped
 from engines.inbox import Inbox
 from engines.schedules import ddim, flow
-from engines.stream import Frame, Plan, denoise, may_share
 
 SIDE = 64
 LOOKS = (

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from engines.api.errors import ParameterError
+from engines.denoise import Finished, Frame, Plan, denoise
 from engines.guidance import Guidance
 from engines.schedules import alphas_cumprod, ddim, flow, lcm, turbo
-from engines.stream import Finished, Frame, Plan, StreamBatch, denoise
+from engines.stream import StreamBatch
 
 LEVELS = alphas_cumprod()
 MODES = ("none", "full", "self", "initialize")
