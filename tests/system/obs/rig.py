@@ -74,6 +74,7 @@ class Obs:
         )
         data = base64.b64decode(answer["imageData"].split(",", 1)[1])
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert image is not None, "OBS sent no picture"
         if image.shape[2] == 3:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
         return image
