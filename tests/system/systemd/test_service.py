@@ -54,7 +54,7 @@ PREPARE = """
 set -e
 python3 -m venv --without-pip /opt/driftcam
 site=$(echo /opt/driftcam/lib/python3*/site-packages)
-printf '%s\\n' /opt/sources PACKAGES > $site/driftcam.pth
+printf '%s\\n' /opt/sources /opt/packages > $site/driftcam.pth
 printf '#!/opt/driftcam/bin/python3\\nimport sys\\nfrom daemon.cli import main\\nsys.exit(main())\\n' \\
   > /opt/driftcam/bin/driftcam
 chmod +x /opt/driftcam/bin/driftcam
@@ -139,8 +139,8 @@ def test_a_hardened_machine_service_does_so_too_and_the_journal_tells(tmp_path: 
     (out / "config.toml").write_text(CONFIG.replace("PORT", port))
     (out / "test.conf").write_text(DROP_IN.replace("SOURCES", "/opt/sources"))
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    (out / "prepare.sh").write_text(PREPARE.replace("PACKAGES", packages))
-    command = ["unshare", "-m", "--propagation", "private", HERE / "machine.sh", tmp_path, ROOT]
+    (out / "prepare.sh").write_text(PREPARE)
+    command = ["unshare", "-m", "--propagation", "private", HERE / "machine.sh", tmp_path, ROOT, packages]
     run(*command, log=tmp_path / "log")
     check(seen_in(out / "seen", tmp_path / "log", out / "journal"))
     journal = [json.loads(line) for line in (out / "journal").read_text().splitlines()]
