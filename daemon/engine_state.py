@@ -40,7 +40,8 @@ class Patience:
         start: until a new process must be ready (libraries and networks are loaded and compiled).
         answer: until a process must have dealt with a frame or a request.
         heartbeat: between two questions to a process whether it is well.
-        backoff, backoff_most: wait before the first restart in a row, doubled each time up to the most.
+        backoff, backoff_most: wait before the second restart in a row, doubled each time up to the most; the first
+            comes at once.
         tries: ends in a row without a result after which a stream, or the engine, is `broken`.
         rest: how long a broken engine is left alone before it is tried once more.
         spare: seconds of calm after which a second process waits with its libraries loaded, to take over when the
@@ -59,7 +60,7 @@ class Patience:
 
 def restart_delay(patience: Patience, failures: int) -> float:
     """Seconds before the next start, after `failures` ends in a row without a result between them."""
-    return min(patience.backoff * 2 ** max(failures - 1, 0), patience.backoff_most)
+    return min(patience.backoff * 2 ** (failures - 2), patience.backoff_most) if failures > 1 else 0.0
 
 
 def hangs(patience: Patience, now: float, owing_since: float | None, last_heard: float, results_waiting: int) -> bool:

@@ -189,7 +189,8 @@ class Supervisor:
         else:
             delay = restart_delay(self._patience, self._failures)
             if not any(stream.awaited for stream in self.streams):
-                self._tell(f"the engine ended ({reason}); starting it again in {delay:g} s")
+                when = f" in {delay:g} s" if delay else ""
+                self._tell(f"the engine ended ({reason}); starting it again{when}")
             if process is not None:
                 await process.close()
             await self._pause(delay)

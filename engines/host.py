@@ -14,6 +14,7 @@ from engines.denoise import Frame, denoise, may_share
 from engines.engine import Engine, Stylised
 from engines.model import Model
 from engines.models import Models
+from engines.temporal import compile_kernels
 
 Job = tuple[Engine, np.ndarray, int]
 """An engine, a frame for it, and the frame's pts."""
@@ -31,6 +32,7 @@ class EngineHost:
     """
 
     def __init__(self, model: ModelFiles | None = None, *, backend: str = "auto", together: bool | None = None) -> None:
+        compile_kernels()  # now, so that a process that waits to take over has done it
         self._model, self._backend, self._together = model, backend, together
         self._models = Models()
         self._builder = ThreadPoolExecutor(1, "rows")

@@ -39,16 +39,21 @@ def engine_stopped(victim: Victim, rng: random.Random) -> None:
 
 
 def _lost(victim: Victim, number: signal.Signals) -> float:
-    pid = victim.engine_pid()
-    if pid is None:
-        victim.until(lambda: victim.engine_pid() is not None, "an engine")
-        pid = victim.engine_pid()
-    assert pid is not None
+    pid = _signalled(victim, number)
     start = time.monotonic()
-    os.kill(pid, number)
     victim.until(lambda: victim.engine_pid() not in (None, pid), "another engine", 120)
     victim.delivers()
     return time.monotonic() - start
+
+
+def _signalled(victim: Victim, number: signal.Signals) -> int:
+    """Signal the engine; its pid. One that just ended is followed by another."""
+    while True:
+        victim.until(lambda: victim.engine_pid() is not None, "an engine")
+        if (pid := victim.engine_pid()) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return pid
 
 
 def restart_asked_for(victim: Victim, rng: random.Random) -> None:

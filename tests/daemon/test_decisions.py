@@ -68,7 +68,7 @@ def test_no_other_address_may(text: str) -> None:
 
 def test_restarts_come_slower_and_slower_up_to_a_limit() -> None:
     patience = Patience(backoff=0.25, backoff_most=8.0)
-    assert [restart_delay(patience, n) for n in (1, 2, 3, 6, 50)] == [0.25, 0.5, 1.0, 8.0, 8.0]
+    assert [restart_delay(patience, n) for n in (1, 2, 3, 4, 7, 50)] == [0.0, 0.25, 0.5, 1.0, 8.0, 8.0]
 
 
 @pytest.mark.parametrize(
