@@ -88,10 +88,16 @@ class EngineProcess:
         return not self.gone.done()
 
     @property
+    def preparing(self) -> bool:
+        """It loads its libraries or opens a stream."""
+        opening = any(kind is MessageType.OPEN for _, kind, _ in self._requests.values())
+        return opening or not self._hello.is_set()
+
+    @property
     def owing_since(self) -> float | None:
         """Monotonic seconds of the oldest frame or request that the engine has not dealt with, if it should have."""
-        if any(kind is MessageType.OPEN for _, kind, _ in self._requests.values()):
-            return None  # it compiles networks, which has a time limit of its own
+        if self.preparing:
+            return None  # which has time limits of its own
         asked = [since for since, _, _ in self._requests.values()]
         frames = [port.owing_since for port in self.ports.values() if port.owing_since is not None]
         return min([*asked, *frames], default=None)

@@ -68,6 +68,15 @@ def peak_memory_mb(pid: int | str = "self") -> float | None:
     return round(int(kilobytes) / 1024, 1) if kilobytes else None
 
 
+def cpu_ticks(pid: int) -> int | None:
+    """What a process has used of the processors so far, in hundredths of a second, or None where nothing says it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[11]) + int(fields[12])
+
+
 def free_memory_mb() -> float | None:
     """What programs can still have without swapping, or None where the system does not say."""
     try:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from daemon.engine_process import EngineGone, EngineProcess
 from daemon.engine_state import EngineState, Patience, followed, hangs, restart_delay
 from daemon.errors import RunError
+from daemon.measure import cpu_ticks
 from daemon.stream import Stream
 from engines.api import ParameterError, Parameters
 from engines.api.bus import Message, MessageType
@@ -116,12 +117,13 @@ class Supervisor:
         """From a new process to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
         process = self._process = await self._spare_or_new()
         self._restart_asked.clear()
-        await process.hello(self._patience.start)
-        self._become(EngineState.READY)
-        self.reason = ""
-        beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_spare()]
-        tasks = [asyncio.create_task(work) for work in beside]
+        tasks = [asyncio.create_task(self._watch_preparation(process))]
         try:
+            await process.hello(self._patience.start)
+            self._become(EngineState.READY)
+            self.reason = ""
+            beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_spare()]
+            tasks += [asyncio.create_task(work) for work in beside]
             return await self._wait_for_end(process)
         finally:
             for task in tasks:
@@ -220,6 +222,17 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._restart_asked.wait()
+
+    async def _watch_preparation(self, process: EngineProcess) -> None:
+        """End a process that should load or compile something, which may take long, and does not even run."""
+        used, since = cpu_ticks(process.pid), time.monotonic()
+        while process.alive:
+            await asyncio.sleep(self._patience.answer / 8)
+            before, used = used, cpu_ticks(process.pid)
+            if not process.preparing or used is None or used != before:
+                since = time.monotonic()
+            elif time.monotonic() - since > self._patience.answer:
+                process.kill(f"it did nothing for {self._patience.answer:g} s where it should start")
 
     async def _wait_for_end(self, process: EngineProcess) -> str:
         every = min(0.5, self._patience.answer / 4)

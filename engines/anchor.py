@@ -8,7 +8,6 @@ is moved back by as much. The strip of a few pixels that falls off one side is t
 
 from __future__ import annotations
 
-import functools
 import math
 
 import cv2
@@ -116,41 +115,3 @@ def _mismatch(previous: np.ndarray, current: np.ndarray, shift: np.ndarray) -> f
     now = current[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
     then = previous[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
     return float(np.minimum(np.abs(now.astype(np.int16) - then), _OTHER_SURFACE).mean())
-
-
-class Shift:
-    """Moves pictures (H, W, 3) u8 by parts of a pixel, in buffers that it keeps."""
-
-    def __init__(self) -> None:
-        self._between: np.ndarray | None = None
-        self._out: np.ndarray | None = None
-
-    def __call__(self, image: np.ndarray, x: float, y: float, height: int, width: int) -> np.ndarray:
-        """`image` moved right by x and down by y on a canvas, its borders reflected; the next call reuses it."""
-        right, down = math.floor(x), math.floor(y)
-        if x != right or y != down:
-            across, along = _shift_kernel(x - right), _shift_kernel(y - down)
-            border = cv2.BORDER_REFLECT_101
-            self._between = cv2.sepFilter2D(image, -1, across, along, self._between, _BEFORE, 0, border)
-            image = self._between
-        self._out = _placed(image, right, down, height, width, self._out)
-        return self._out
-
-
-_BEFORE = (3, 3)  # taps of `_shift_kernel` before the pixel itself, x and y
-
-
-@functools.lru_cache(maxsize=64)
-def _shift_kernel(f: float) -> np.ndarray:
-    """Six taps that move a signal on by f, 0 ≤ f < 1: the sinc in the window of a wider one (Lanczos, Duchon 1979)."""
-    distance = np.arange(-3, 3) + f
-    taps = np.sinc(distance) * np.sinc(distance / 3)
-    return (taps / taps.sum()).astype(np.float32)
-
-
-def _placed(image: np.ndarray, x: int, y: int, height: int, width: int, out: np.ndarray | None) -> np.ndarray:
-    """`Shift` by whole pixels."""
-    top, left = max(y, 0), max(x, 0)
-    part = image[max(-y, 0) : max(-y, 0) + height - top, max(-x, 0) : max(-x, 0) + width - left]
-    bottom, right = height - top - part.shape[0], width - left - part.shape[1]
-    return cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_REFLECT_101, dst=out)

@@ -94,43 +94,90 @@ def fit(flow: np.ndarray, motion: np.ndarray) -> None:
         motion[3:] = right[1]
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _add(matrix: np.ndarray, i: int, j: int, y: float, sums: tuple[float, float, float]) -> None:
+    """Add a row's sums of 1, x and x² to the 3 × 3 part of `matrix` at (i, j): the products of the basis 1, x, y."""
+    one, x, xx = sums
+    matrix[i, j] += one
+    matrix[i, j + 1] += x
+    matrix[i, j + 2] += y * one
+    matrix[i + 1, j + 1] += xx
+    matrix[i + 1, j + 2] += y * x
+    matrix[i + 2, j + 2] += y * y * one
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal_equations(
+    previous: np.ndarray,
+    current: np.ndarray,
+    brighter: float,
+    motion: np.ndarray,
+    stride: int,
+    matrix: np.ndarray,
+    step: np.ndarray,
+) -> None:
+    """One round of Gauss-Newton over every `stride`-th pixel: what to solve for the change of `motion`."""
+    height, width = previous.shape
+    matrix[:] = 0.0
+    step[:] = 0.0
+    for y in range(1, height - 1, stride):
+        py = y - height / 2
+        start_u, start_v = motion[0] + motion[2] * py, y + motion[3] + motion[5] * py
+        # sums over the row of weight × products of the gradient and the difference × 1, x, x²
+        xx = xx_x = xx_xx = xy = xy_x = xy_xx = yy = yy_x = yy_xx = 0.0
+        xd = xd_x = yd = yd_x = 0.0
+        for x in range(1, width - 1, stride):
+            px = x - width / 2
+            u, v = x + start_u + motion[1] * px, start_v + motion[4] * px
+            if not (1 <= u < width - 2 and 1 <= v < height - 2):
+                continue
+            left, top = np.uint32(u), np.uint32(v)
+            below, right = np.uint32(top + np.uint32(1)), np.uint32(left + np.uint32(1))
+            a, b = u - left, v - top
+            upper = current[top, left] * (1 - a) + current[top, right] * a
+            lower = current[below, left] * (1 - a) + current[below, right] * a
+            difference = upper * (1 - b) + lower * b - brighter - previous[y, x]
+            gx = 0.5 * (float(previous[y, x + 1]) - float(previous[y, x - 1]))
+            gy = 0.5 * (float(previous[y + 1, x]) - float(previous[y - 1, x]))
+            weight = 1 / (1 + (difference / _GREY_SCALE) ** 2)
+            wx, wy = weight * gx, weight * gy
+            xx += wx * gx
+            xx_x += wx * gx * px
+            xx_xx += wx * gx * px * px
+            xy += wx * gy
+            xy_x += wx * gy * px
+            xy_xx += wx * gy * px * px
+            yy += wy * gy
+            yy_x += wy * gy * px
+            yy_xx += wy * gy * px * px
+            xd += wx * difference
+            xd_x += wx * difference * px
+            yd += wy * difference
+            yd_x += wy * difference * px
+        _add(matrix, 0, 0, py, (xx, xx_x, xx_xx))
+        _add(matrix, 0, 3, py, (xy, xy_x, xy_xx))
+        _add(matrix, 3, 3, py, (yy, yy_x, yy_xx))
+        for i, (one, x_) in enumerate(((xd, xd_x), (yd, yd_x))):
+            step[3 * i] -= one
+            step[3 * i + 1] -= x_
+            step[3 * i + 2] -= py * one
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: np.ndarray) -> None:
     """Improve `motion` in place until the current picture, read along it, matches the previous one."""
-    height, width = previous.shape
-    matrix, step, row = np.empty((6, 6)), np.empty(6), np.empty(6)
+    matrix, step = np.empty((6, 6)), np.empty(6)
     rough_enough = False
     for stride in _REFINE_STRIDES:
         if rough_enough and stride == _REFINE_STRIDES[0]:
             continue
-        matrix[:] = 0.0
-        step[:] = 0.0
-        for y in range(1, height - 1, stride):
-            for x in range(1, width - 1, stride):
-                px, py = x - width / 2, y - height / 2
-                u = x + motion[0] + motion[1] * px + motion[2] * py
-                v = y + motion[3] + motion[4] * px + motion[5] * py
-                left, top = int(np.floor(u)), int(np.floor(v))
-                if left < 1 or top < 1 or left >= width - 2 or top >= height - 2:
-                    continue
-                a, b = u - left, v - top
-                c00, c01 = float(current[top, left]), float(current[top, left + 1])
-                c10, c11 = float(current[top + 1, left]), float(current[top + 1, left + 1])
-                value = (c00 * (1 - a) + c01 * a) * (1 - b) + (c10 * (1 - a) + c11 * a) * b
-                difference = value - brighter - previous[y, x]
-                gx = 0.5 * (float(previous[y, x + 1]) - float(previous[y, x - 1]))
-                gy = 0.5 * (float(previous[y + 1, x]) - float(previous[y - 1, x]))
-                weight = 1 / (1 + (difference / _GREY_SCALE) ** 2)
-                row[0], row[1], row[2] = gx, gx * px, gx * py
-                row[3], row[4], row[5] = gy, gy * px, gy * py
-                for i in range(6):
-                    scaled = weight * row[i]
-                    for j in range(i, 6):
-                        matrix[i, j] += scaled * row[j]
-                    step[i] -= scaled * difference
+        _normal_equations(previous, current, brighter, motion, stride, matrix, step)
+        for i in range(3):  # the part that _add leaves out of a product of x and y with itself
+            for j in range(i):
+                matrix[i, 3 + j] = matrix[j, 3 + i]
         for i in range(6):
             # without texture nothing moves the estimate; positions count by their distance from the centre
-            matrix[i, i] += 100.0 if i % 3 == 0 else 100.0 * width * height
+            matrix[i, i] += 100.0 if i % 3 == 0 else 100.0 * previous.size
             for j in range(i):
                 matrix[i, j] = matrix[j, i]
         _solve(matrix, step)
@@ -141,19 +188,22 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
         rough_enough = moved < 0.03
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def follow(motion: np.ndarray, flow: np.ndarray) -> None:
     """Replace the flow by the motion where they agree up to the flow's error; blend up to a motion of its own."""
     height, width = flow.shape[0], flow.shape[1]
     a = motion.astype(np.float32)
-    error, slope = _F32(_ERROR_PIXELS), _F32(1 / (_OWN_MOTION_PIXELS - _ERROR_PIXELS))
+    error, own = _F32(_ERROR_PIXELS), _F32(_OWN_MOTION_PIXELS)
     for y in range(height):
         py = _F32(y) - _F32(height) / _F32(2)
         for x in range(width):
             px = _F32(x) - _F32(width) / _F32(2)
-            dx = a[0] + a[1] * px + a[2] * py - flow[y, x, 0]
-            dy = a[3] + a[4] * px + a[5] * py - flow[y, x, 1]
-            share = _F32(1) - (np.sqrt(dx * dx + dy * dy) - error) * slope
-            share = min(max(share, _F32(0)), _F32(1))
-            flow[y, x, 0] += share * dx
-            flow[y, x, 1] += share * dy
+            camera_x, camera_y = a[0] + a[1] * px + a[2] * py, a[3] + a[4] * px + a[5] * py
+            dx, dy = camera_x - flow[y, x, 0], camera_y - flow[y, x, 1]
+            squared = dx * dx + dy * dy
+            if squared <= error * error:  # most of most pictures: no root, no rounding
+                flow[y, x, 0], flow[y, x, 1] = camera_x, camera_y
+            elif squared < own * own:
+                share = (own - np.sqrt(squared)) / (own - error)
+                flow[y, x, 0] += share * dx
+                flow[y, x, 1] += share * dy

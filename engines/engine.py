@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.anchor import Anchor, Shift
+from engines.anchor import Anchor
 from engines.api.errors import ParameterError
 from engines.api.model_files import ModelFiles
 from engines.api.parameters import Parameters
@@ -28,6 +28,7 @@ from engines.guidance import Guidance
 from engines.insight import insight
 from engines.model import Model
 from engines.models import Models, open_source
+from engines.shift import Shift
 from engines.stream import StreamBatch
 from engines.temporal import TemporalNoise, compile_kernels
 from engines.timing import StageClock

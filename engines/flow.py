@@ -166,24 +166,27 @@ class WorkingLuma:
         return cv2.cvtColor(self._small, cv2.COLOR_RGB2GRAY, dst=out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _differences(
     here: np.ndarray, there: np.ndarray, flow: np.ndarray, brighter: float, stay: np.ndarray, moved: np.ndarray
 ) -> tuple[float, float]:
     """Squared differences to the other picture at the same pixel and at the flow's end; returns their means."""
     height, width = here.shape
-    offset = _F32(brighter)
-    sum_stay, sum_moved = 0.0, 0.0
+    # Unsigned, as no index counts from the end; a flow that is no number is read at 0.
+    flat, row, one = there.reshape(-1), np.uint32(width), np.uint32(1)
+    last_x, last_y, offset = np.uint32(width - 1), np.uint32(height - 1), _F32(brighter)
+    sum_stay, sum_moved = _F32(0), _F32(0)
     for y in range(height):
         for x in range(width):
             value = _F32(here[y, x]) - offset
-            u = min(max(_F32(x) + flow[y, x, 0], _F32(0)), _F32(width - 1))
-            v = min(max(_F32(y) + flow[y, x, 1], _F32(0)), _F32(height - 1))
-            left, top = int(u), int(v)
-            right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+            u = min(max(_F32(0), _F32(x) + flow[y, x, 0]), _F32(last_x))
+            v = min(max(_F32(0), _F32(y) + flow[y, x, 1]), _F32(last_y))
+            left, top = np.uint32(u), np.uint32(v)
+            right, bottom = min(np.uint32(left + one), last_x), min(np.uint32(top + one), last_y)
             a, b = u - _F32(left), v - _F32(top)
-            upper = _F32(there[top, left]) * (_F32(1) - a) + _F32(there[top, right]) * a
-            lower = _F32(there[bottom, left]) * (_F32(1) - a) + _F32(there[bottom, right]) * a
+            above, below = np.uint32(top * row), np.uint32(bottom * row)
+            upper = _F32(flat[above + left]) * (_F32(1) - a) + _F32(flat[above + right]) * a
+            lower = _F32(flat[below + left]) * (_F32(1) - a) + _F32(flat[below + right]) * a
             stayed = value - _F32(there[y, x])
             warped = value - upper * (_F32(1) - b) - lower * b
             stay[y, x], moved[y, x] = stayed * stayed, warped * warped
@@ -241,11 +244,13 @@ def _rate(
                 confidence[y, x] = _F32(1)
                 continue
             bx, by = backward[y, x, 0], backward[y, x, 1]
-            u = min(max(int(_F32(x) + bx + _F32(0.5)), 0), width - 1)
-            v = min(max(int(_F32(y) + by + _F32(0.5)), 0), height - 1)
+            u = np.uint32(min(max(_F32(0), _F32(x) + bx + _F32(0.5)), _F32(width - 1)))
+            v = np.uint32(min(max(_F32(0), _F32(y) + by + _F32(0.5)), _F32(height - 1)))
             fx, fy = forward[v, u, 0], forward[v, u, 1]
             error = (fx + bx) ** 2 + (fy + by) ** 2
             tolerance = _F32(0.01) * (fx * fx + fy * fy + bx * bx + by * by) + _F32(0.5)
-            difference = np.sqrt(moved[y, x])
-            trust = min(_F32(2) - error / tolerance, _F32(1) - (difference - same) * slope)
+            if error <= tolerance and moved[y, x] <= same * same:  # most of most pictures
+                confidence[y, x] = _F32(1)
+                continue
+            trust = min(_F32(2) - error / tolerance, _F32(1) - (np.sqrt(moved[y, x]) - same) * slope)
             confidence[y, x] = min(max(_F32(LEAST_TRUST) + _F32(1 - LEAST_TRUST) * trust, _F32(LEAST_TRUST)), _F32(1))

@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from engines import Engine, Parameters
-from engines.anchor import Anchor, Shift
+from engines.anchor import Anchor
 from engines.flow import DisFlow, FlowEstimator, WorkingLuma, working_size
+from engines.shift import Shift
 from engines.temporal import TemporalNoise
 from scripts import bench_coherence as coherence
 from scripts.training import data

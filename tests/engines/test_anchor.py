@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines import Engine, Parameters
-from engines.anchor import Anchor, Shift
+from engines.anchor import Anchor
+from engines.shift import Shift
 from tests.engines.test_flow import texture, view
 
 CELL = 8
