@@ -95,7 +95,7 @@ class KeptSink(Kept):
             open_sink,
             self._spec,
             USUAL_FPS,
-            sound=session.sound,
+            sound=lambda: session.sound,
             why=self._why,
             notify=self._notify_from_thread,
         )

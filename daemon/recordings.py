@@ -41,7 +41,7 @@ class Recordings:
             fps = round(session.statistics()["fps"]) or USUAL_FPS
             low, high = FPS_RANGE
             rate = float(min(max(fps, low), high))
-            recorder = await asyncio.to_thread(Recorder, self.folder, self.name, rate, sound=session.sound)
+            recorder = await asyncio.to_thread(Recorder, self.folder, self.name, rate, sound=lambda: session.sound)
         finally:
             self._starting.discard(session.name)
         self._running[session.name] = session, recorder

@@ -266,7 +266,7 @@ class _Run:
                 spec,
                 fps,
                 compare=self._options.compare,
-                sound=self._source.sound,
+                sound=lambda: self._source.sound,
                 why=self._why,
                 notify=self._notify_from_thread,
             )

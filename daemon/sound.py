@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,45 @@ class SoundReader:
 
     def close(self) -> None:
         self._sound.forget(self)
+
+
+SoundOf = Callable[[], Sound | None]
+"""The sound of a source at this moment, if there is a source and it has any. May be called from any thread."""
+
+
+def silent() -> None:
+    """A source without sound."""
+
+
+class SoundFeed:
+    """Reads whatever sound there is at the moment: that of a source which came later than the sink, or came back."""
+
+    def __init__(self, current: SoundOf) -> None:
+        self._current = current
+        self._sound: Sound | None = None
+        self._reader: SoundReader | None = None
+        self._follow()
+
+    @property
+    def present(self) -> bool:
+        """Whether there is or was any sound."""
+        self._follow()
+        return self._reader is not None
+
+    def take(self, until: int) -> list[Chunk]:
+        """As `SoundReader.take`."""
+        self._follow()
+        return self._reader.take(until) if self._reader is not None else []
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def _follow(self) -> None:
+        sound = self._current()
+        if sound is not None and sound is not self._sound:
+            self.close()
+            self._sound, self._reader = sound, sound.reader()
 
 
 def fitted(samples: np.ndarray, gap: int, tolerance: int = RATE // 50) -> np.ndarray:

@@ -192,7 +192,7 @@ def _differences(
             stay[y, x], moved[y, x] = stayed * stayed, warped * warped
             sum_stay += stay[y, x]
             sum_moved += moved[y, x]
-    return sum_stay / here.size, sum_moved / here.size
+    return float(sum_stay / here.size), float(sum_moved / here.size)
 
 
 @njit(cache=True, nogil=True)

@@ -13,7 +13,7 @@ from daemon.errors import RunError
 from daemon.frames import Result, cover
 from daemon.sinks.encoders import best_encoder, software_encoder
 from daemon.sinks.mp4 import Mp4Writer, cut_to_whole_fragments
-from daemon.sound import Sound
+from daemon.sound import SoundFeed, SoundOf, silent
 from engines.api import ParameterError
 
 DEPTH = 2  # results that may wait for the encoder
@@ -24,11 +24,17 @@ class FileSink:
 
     An existing file is replaced by the first result, not before: a run that cannot start destroys nothing.
     `compare` puts the frame beside the result; `hardware` spares the processor where the machine can encode without
-    it; `sound` is the source's.
+    it; `sound` gives the source's.
     """
 
     def __init__(
-        self, path: str, fps: float, *, compare: bool = False, hardware: bool = False, sound: Sound | None = None
+        self,
+        path: str,
+        fps: float,
+        *,
+        compare: bool = False,
+        hardware: bool = False,
+        sound: SoundOf = silent,
     ) -> None:
         self.name = f"file:{path}"
         self._path, self._fps, self._compare, self._hardware = path, fps, compare, hardware
@@ -41,7 +47,7 @@ class FileSink:
         except OSError as error:
             raise ParameterError("sink", self.name, f"it cannot be written ({error.strerror})") from None
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        self._sound = sound.reader() if sound is not None else None
+        self._sound = SoundFeed(sound)
         self._writer: Mp4Writer | None = None
         self._size = (0, 0)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="driftcam-file")
@@ -98,7 +104,8 @@ class FileSink:
             self._size = width, height
             self._empty()
             encoder = best_encoder(width, height) if self._hardware else software_encoder()
-            self._writer = Mp4Writer(self._file, width, height, self._fps, encoder=encoder, sound=self._sound)
+            feed = self._sound if self._sound.present else None
+            self._writer = Mp4Writer(self._file, width, height, self._fps, encoder=encoder, sound=feed)
         self._writer.add(cover(image, *self._size), result.source.pts)
 
     def _empty(self) -> None:
@@ -111,8 +118,7 @@ class FileSink:
     def _finish(self) -> None:
         """After the last picture was encoded; the thread ends."""
         self._thread.shutdown(wait=True)
-        if self._sound is not None:
-            self._sound.close()
+        self._sound.close()
         try:
             if self._writer is not None:
                 self._writer.close()

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from daemon.sinks.encoders import Encoder, software_encoder
 from daemon.sinks.soundtrack import SoundTrack
-from daemon.sound import SoundReader
+from daemon.sound import SoundFeed
 
 TIME_BASE = Fraction(1, 90_000)
 FRAGMENT_US = 500_000
@@ -51,7 +51,7 @@ class Mp4Writer:
         fps: float,
         *,
         encoder: Encoder | None = None,
-        sound: SoundReader | None = None,
+        sound: SoundFeed | None = None,
     ) -> None:
         self._output = _Output(file)
         movflags = "frag_keyframe+empty_moov+default_base_moof+delay_moov"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daemon.sinks import Sink
-from daemon.sound import Sound
+from daemon.sound import SoundOf, silent
 from daemon.specs import Spec, device_number, fps_option, size_option
 
 
@@ -14,7 +14,7 @@ def open_sink(
     fps: float,
     *,
     compare: bool = False,
-    sound: Sound | None = None,
+    sound: SoundOf = silent,
     why: Callable[[], str] = lambda: "",
     notify: Callable[[str], None] = lambda line: None,
 ) -> Sink:

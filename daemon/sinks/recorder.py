@@ -10,7 +10,7 @@ from typing import Any
 
 from daemon.frames import Result
 from daemon.sinks.file import FileSink
-from daemon.sound import Sound
+from daemon.sound import SoundOf, silent
 from engines.api import ParameterError
 
 
@@ -24,7 +24,7 @@ class Recorder(FileSink):
         path: of the file. It exists from the start, and is removed by `close` if no result came.
     """
 
-    def __init__(self, folder: Path, name: str, fps: float, *, sound: Sound | None = None) -> None:
+    def __init__(self, folder: Path, name: str, fps: float, *, sound: SoundOf = silent) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from daemon.sound import CHANNELS, RATE, SoundReader, fitted
+from daemon.sound import CHANNELS, RATE, SoundFeed, fitted
 
 # Sound that stays away is taken for silence after this time: the muxer would hold the pictures back for it.
 PATIENCE_NS = 1_000_000_000
@@ -16,10 +16,10 @@ BIT_RATE = 160_000
 
 
 class SoundTrack:
-    """An AAC stream of `container`, fed from `reader`; starts with the first picture."""
+    """An AAC stream of `container`, fed from `feed`; starts with the first picture."""
 
-    def __init__(self, container: av.container.OutputContainer, reader: SoundReader) -> None:
-        self._reader = reader
+    def __init__(self, container: av.container.OutputContainer, feed: SoundFeed) -> None:
+        self._feed = feed
         stream = container.add_stream("aac", rate=RATE, layout="stereo")
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
@@ -37,7 +37,7 @@ class SoundTrack:
 
     def _packets(self, picture: int) -> Iterator[av.Packet]:
         self._start = picture if self._start is None else self._start
-        for chunk in self._reader.take(picture):
+        for chunk in self._feed.take(picture):
             # A track that has not begun begins exactly; later small deviations do no harm.
             gap = self._position(chunk.pts) - self._written
             yield from self._encode(fitted(chunk.samples, gap, **({} if self._written else {"tolerance": 0})))

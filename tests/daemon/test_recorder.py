@@ -103,13 +103,30 @@ def test_hardware_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPa
 async def test_sound_lies_where_its_time_says(tmp_path: Path) -> None:
     """A beep that begins with the tenth picture, in a stream that was joined at the fifth."""
     sound = Sound()
-    recorder = Recorder(tmp_path, "live", 25.0, sound=sound)
+    recorder = Recorder(tmp_path, "live", 25.0, sound=lambda: sound)
     for number in range(30):
         level = 0.5 if 10 <= number < 15 else 0.0
         sound.write(Chunk(np.full((2, RATE // 25), level, np.float32), number * PERIOD))
     await record(recorder, range(5, 30))
     await recorder.close()
     assert abs(loud_from(recorder.path) - 5 * 0.04) < 0.01
+
+
+async def test_the_sound_of_a_source_that_comes_later_and_comes_back_is_heard(tmp_path: Path) -> None:
+    """The file is open before there is a source; that is unplugged after the fourth picture and back at the tenth."""
+    sources: list[Sound] = []
+    recorder = Recorder(tmp_path, "live", 25.0, sound=lambda: sources[-1] if sources else None)
+    for number in range(30):
+        if number in (0, 10):
+            sources.append(Sound())
+            await record(recorder, range(number, number + 1))
+            await until(lambda: sources[-1].wanted)
+        if number < 4 or number >= 10:
+            level = 0.5 if number >= 12 else 0.0
+            sources[-1].write(Chunk(np.full((2, RATE // 25), level, np.float32), number * PERIOD))
+    await record(recorder, range(11, 30))
+    await recorder.close()
+    assert abs(loud_from(recorder.path) - 12 * 0.04) < 0.01
 
 
 @pytest.fixture
@@ -173,7 +190,8 @@ async def test_a_full_disk_ends_the_recording_and_nothing_else(
 
 async def test_a_source_that_falls_silent_does_not_hold_the_pictures_back(tmp_path: Path) -> None:
     """The muxer waits for both; what is on the disk must play after a kill -9."""
-    recorder = Recorder(tmp_path, "live", 25.0, sound=Sound())
+    sound = Sound()
+    recorder = Recorder(tmp_path, "live", 25.0, sound=lambda: sound)
     await record(recorder, range(100))
     await recorder.room()
     copy = tmp_path / "copy.mp4"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 UNIT = "driftcam.service"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Scenario:
