@@ -138,7 +138,7 @@ class EngineSection(Section):
         solver: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what the checkpoint's folder names.
         implementation: MODULE:CLASS of another engine; empty is the embedded one.
         start, answer: seconds that it may take to start, and to deal with a frame, before it is started again.
-        spare: a second process waits with its libraries loaded and takes over when the first ends.
+        spare: a process waits with its libraries loaded, from which the next engine is forked when one ends.
     """
 
     weights: FilePath | None = None

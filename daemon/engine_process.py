@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from daemon.engine_port import Listener, Port
 from daemon.measure import oom_kills
@@ -40,6 +41,39 @@ def worker_command(engine: str | None = None, model: ModelFiles | None = None) -
     return command
 
 
+class Child(Protocol):
+    """What is used of an `asyncio.subprocess.Process`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    @property
+    def stderr(self) -> asyncio.StreamReader | None: ...
+
+    def kill(self) -> None: ...
+
+    async def wait(self) -> int: ...
+
+
+async def spawned(command: Sequence[str], stderr: int) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """A process, and our end of the socket that it finds as `--bus-fd`."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *("--bus-fd", str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,  # Ctrl-C is for the daemon, which ends the engine in its own time
+        )
+    return process, ours
+
+
 class EngineProcess:
     """A worker and the daemon's end of its bus: `spawn`, `hello`, `open` streams, finally `close`.
 
@@ -49,7 +83,7 @@ class EngineProcess:
         born: monotonic seconds of its start.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket) -> None:
+    def __init__(self, process: Child, sock: socket.socket) -> None:
         self._process, self._wire = process, Wire(sock)
         self._requests: dict[int, tuple[float, MessageType, asyncio.Future[Message]]] = {}
         self._numbers = itertools.count(1)
@@ -66,18 +100,7 @@ class EngineProcess:
     @classmethod
     async def spawn(cls, command: Sequence[str]) -> EngineProcess:
         """Start the process; it loads its libraries while the caller prepares the rest."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                *("--bus-fd", str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the daemon, which ends the engine in its own time
-            )
-        return cls(process, ours)
+        return cls(*await spawned(command, asyncio.subprocess.PIPE))
 
     @property
     def pid(self) -> int:

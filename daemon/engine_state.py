@@ -44,8 +44,7 @@ class Patience:
             comes at once.
         tries: ends in a row without a result after which a stream, or the engine, is `broken`.
         rest: how long a broken engine is left alone before it is tried once more.
-        spare: seconds of calm after which a second process waits with its libraries loaded, to take over when the
-            first one ends; None keeps none.
+        spare: seconds of calm after which a process is loaded from which the next engines are forked; None for none.
     """
 
     start: float = 120.0

@@ -45,7 +45,7 @@ AT_ONCE = {
     *("recording.folder", "recording.name", "log.level", "server.requests_per_second", "server.viewers"),
 }
 
-SPARE_AFTER = 2.0  # seconds of calm until a second engine process is started, which takes a core for a moment
+SPARE_AFTER = 2.0  # seconds of calm until a fork server is started, which takes a core for a moment
 
 
 class Service:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from daemon.engine_process import EngineGone, EngineProcess
 from daemon.engine_state import EngineState, Patience, followed, hangs, restart_delay
 from daemon.errors import RunError
+from daemon.fork_server import ForkServer
 from daemon.measure import cpu_ticks
 from daemon.stream import Stream
 from engines.api import ParameterError, Parameters
@@ -45,7 +46,7 @@ class Supervisor:
     ) -> None:
         self._command, self._notify, self._patience = command, notify, patience or Patience()
         self._process: EngineProcess | None = None
-        self._spare: EngineProcess | None = None
+        self._fork_server: ForkServer | None = None
         self._numbers = itertools.count(1)
         self._proving: Stream | None = None
         self._look = asyncio.Event()
@@ -91,9 +92,9 @@ class Supervisor:
     async def close(self) -> None:
         """End the process."""
         self.state = EngineState.STOPPED
-        for process in (self._process, self._spare):
-            if process is not None:
-                await process.close()
+        if self._process is not None:
+            await self._process.close()
+        await self._drop_fork_server()
 
     # -- for the streams ------------------------------------------------------------------------
 
@@ -115,14 +116,14 @@ class Supervisor:
 
     async def _one_life(self) -> str:
         """From a new process to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
-        process = self._process = await self._spare_or_new()
+        process = self._process = await self._next_process()
         self._restart_asked.clear()
         tasks = [asyncio.create_task(self._watch_preparation(process))]
         try:
             await process.hello(self._patience.start)
             self._become(EngineState.READY)
             self.reason = ""
-            beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_spare()]
+            beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_fork_server()]
             tasks += [asyncio.create_task(work) for work in beside]
             return await self._wait_for_end(process)
         finally:
@@ -132,25 +133,28 @@ class Supervisor:
                 if isinstance(result, Exception) and not isinstance(result, EngineGone):
                     raise result
 
-    async def _spare_or_new(self) -> EngineProcess:
-        process, self._spare = self._spare, None
-        if process is None:
-            return await EngineProcess.spawn(self._command)
-        if process.alive:
-            process.born = time.monotonic()
-            return process
-        await process.close()
+    async def _next_process(self) -> EngineProcess:
+        if self._fork_server is not None and self._fork_server.ready:
+            with contextlib.suppress(EngineGone):
+                return await self._fork_server.fork()
+            await self._drop_fork_server()
         return await EngineProcess.spawn(self._command)
 
-    async def _keep_a_spare(self) -> None:
-        """Have a second process ready; one that ended is replaced."""
-        while (calm := self._patience.spare) is not None:
+    async def _keep_a_fork_server(self) -> None:
+        """Have one from the second process on; one that ended is replaced, later each time."""
+        calm = self._patience.spare
+        while calm is not None:
             await asyncio.sleep(calm)
-            if self._spare is not None and not self._spare.alive:
-                ended, self._spare = self._spare, None
-                await ended.close()
-            if self._spare is None and any(stream.attached for stream in self.streams):
-                self._spare = await EngineProcess.spawn(self._command)
+            if self._fork_server is not None and not self._fork_server.alive:
+                await self._drop_fork_server()
+                calm *= 2
+            elif self._fork_server is None and any(stream.attached for stream in self.streams):
+                self._fork_server = await ForkServer.spawn(self._command)
+
+    async def _drop_fork_server(self) -> None:
+        server, self._fork_server = self._fork_server, None
+        if server is not None:
+            await server.close()
 
     async def _attach_streams(self, process: EngineProcess) -> None:
         """Take up every stream that is not in `process` yet, one after the other, for as long as it lives."""

@@ -36,6 +36,7 @@ from engines.api.bus import (
 from engines.api.errors import ParameterError
 from engines.api.model_files import ModelFiles, parse_loras
 from engines.api.parameters import Parameters
+from engines.fork_server import become_a_child, stay_alone
 from engines.hosted import HostedStream
 from engines.inbox import Inbox
 
@@ -272,17 +273,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vae", type=Path)
     parser.add_argument("--solver", default="auto")
     parser.add_argument("--lora", action="append", default=[], metavar="PATH:WEIGHT")
+    parser.add_argument("--fork-server", action="store_true", help="the socket is that of `engines.fork_server`")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # the daemon decides when the engine ends
         signal.signal(number, signal.SIG_IGN)
     die_with_parent()
     link = Link(socket.socket(fileno=options.bus_fd))
+    if options.fork_server:
+        stay_alone()
     gc.disable()  # the libraries make half a million objects that stay; looking through them takes a fifth of the time
     try:
         model = ModelFiles(options.weights, options.vae, parse_loras(options.lora), options.solver)
         host = open_host(options.engine, model)  # slow: libraries load
         gc.freeze()
         gc.enable()
+        if options.fork_server:
+            link = Link(become_a_child(link.socket))
+            die_with_parent()
         link.send(Message(MessageType.HELLO, body={"role": "engine", "pid": os.getpid()}))
         Worker(link, host).run()
     except (BrokenPipeError, ConnectionResetError):

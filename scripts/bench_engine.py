@@ -90,17 +90,22 @@ def pipelines(frames: list[np.ndarray], size: int) -> list[dict]:
 
 
 def guidance(frames: list[np.ndarray], size: int) -> list[dict]:
+    """Of n steps, `initialize` adds one network call's row and `full` n."""
     rows = []
-    for mode in ("none", "self", "initialize", "full"):
-        parameters = Parameters(width=size, height=size, steps=4, guidance=mode, guidance_scale=1.5)
-        rows.append({"name": mode, **measure(frames, parameters)})
-    return with_ratio(rows, "none")
+    for steps in (4, 8):
+        modes = []
+        for mode in ("none", "self", "initialize", "full"):
+            parameters = Parameters(width=size, height=size, steps=steps, guidance=mode, guidance_scale=1.5)
+            modes.append({"name": f"{mode}, {steps} steps", **measure(frames, parameters)})
+        rows += with_ratio(modes, modes[0]["name"])
+    return rows
 
 
 def with_ratio(rows: list[dict], base: str) -> list[dict]:
-    """Each row's network time over that of the row named `base`, measured in the same run."""
-    reference = next(r["network_ms"] for r in rows if r["name"] == base)
-    return [{**r, "network_to_" + base: round(r["network_ms"] / reference, 2)} for r in rows]
+    """Each row's network and frame time over those of the row named `base`, measured in the same run."""
+    reference = next(r for r in rows if r["name"] == base)
+    ratios = [[round(r[key] / reference[key], 2) for key in ("network_ms", "frame_ms")] for r in rows]
+    return [{**r, "network_ratio": a, "frame_ratio": b} for r, (a, b) in zip(rows, ratios, strict=True)]
 
 
 def tables(result: dict) -> str:
@@ -114,10 +119,10 @@ def tables(result: dict) -> str:
             f"| {r['not_network']:.1%} | {r['fps']:.0f} |"
         )
     for name in ("backends", "pipelines", "guidance"):
-        ratio = next(key for key in result[name][0] if key.startswith("network_to_"))
-        lines += ["", f"| {name} | network ms | frame ms | {ratio.replace('_', ' ')} |", "|---|---|---|---|"]
+        lines += ["", f"| {name} | network ms | ratio | frame ms | ratio |", "|---|---|---|---|---|"]
         for r in result[name]:
-            lines.append(f"| {r['name']} | {r['network_ms']:.1f} | {r['frame_ms']:.1f} | {r[ratio]:.2f} |")
+            ratios = f"{r['network_ms']:.1f} | {r['network_ratio']:.2f} | {r['frame_ms']:.1f} | {r['frame_ratio']:.2f}"
+            lines.append(f"| {r['name']} | {ratios} |")
     return "\n".join(lines)
 
 

@@ -314,27 +314,45 @@ async def test_a_session_too_many_is_refused_with_what_was_measured(monkeypatch:
         await core.close()
 
 
-async def test_a_spare_process_takes_over_when_the_engine_ends() -> None:
-    async with running(spare=0.1) as (core, _):
+async def test_engines_after_the_first_are_forked_and_end_as_any() -> None:
+    async with running(spare=0.1) as (core, lines):
         fed = Fed(core, "one", 30)
         await fed.more()
-        for _ in range(2):
+        server = await fork_server_of(core)
+        for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGKILL):
             first = engine_pid(core)
-            spare = await spare_of(core)
-            os.kill(first, signal.SIGKILL)
+            os.kill(first, number)
             await until(lambda gone=first: core.supervisor.pid not in (gone, None))
-            assert engine_pid(core) == spare
+            assert parent_of(engine_pid(core)) == server
             await fed.more()
-        os.kill(await spare_of(core), signal.SIGKILL)  # without one it goes as usual
-        os.kill(engine_pid(core), signal.SIGKILL)
-        await until(lambda: core.supervisor.restarts == 3)
+        assert any("crashed with SIGSEGV" in line for line in lines)
+        await fed.session.control.change({"seed": standin.RAISES})
+        await until(lambda: any("made the engine stumble" in line for line in lines))  # told by the child itself
         await fed.more()
-        processes = [engine_pid(core), await spare_of(core)]
+        processes = [engine_pid(core), server]
     assert not any(Path(f"/proc/{pid}").exists() for pid in processes), "a process was left behind"
 
 
-async def spare_of(core: Core) -> int:
-    """The pid of the process that waits."""
-    await until(lambda: core.supervisor._spare is not None and core.supervisor._spare.alive)
-    assert core.supervisor._spare is not None
-    return core.supervisor._spare.pid
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_without_its_fork_server_an_engine_starts_as_usual_and_another_one_comes(number: signal.Signals) -> None:
+    async with running(spare=0.1) as (core, _):
+        fed = Fed(core, "one", 30)
+        await fed.more()
+        server = await fork_server_of(core)
+        os.kill(server, number)
+        os.kill(engine_pid(core), signal.SIGKILL)
+        await until(lambda: core.supervisor.restarts == 1)
+        await fed.more()
+        assert parent_of(engine_pid(core)) == os.getpid()
+        assert await fork_server_of(core) != server
+
+
+async def fork_server_of(core: Core) -> int:
+    """Its pid, when it is ready."""
+    await until(lambda: core.supervisor._fork_server is not None and core.supervisor._fork_server.ready)
+    assert core.supervisor._fork_server is not None
+    return core.supervisor._fork_server.pid
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
