@@ -20,6 +20,7 @@ from engines.network import NetworkSpec, Ranges, picture
 from engines.tensorrt import builder
 from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
 from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
+from tests.engines import engine_text
 from tests.engines.conftest import SMALL
 
 pytestmark = pytest.mark.timeout(900)  # an export takes minutes on a machine that is busy
@@ -64,17 +65,29 @@ def test_the_embedded_networks_for_every_generation(name: str, target: str, embe
     weights = sum(p.numel() * PRECISIONS["fp16"].itemsize for p in spec.module.parameters())
     assert len(engine) > 0.9 * weights, spec.name
     assert phases and set(phases.values()) == {1.0}, "every phase came to its end"
+    check_engine(engine, spec, described)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["encoder", "unet", "decoder"])
 def test_networks_of_a_checkpoint_for_every_generation(name: str, target: str, tiny_onnx) -> None:
     spec, path = tiny_onnx("sd-turbo", name, "fp16", residuals=True)
-    assert build(BuildJob(name, path, target, "fp16", profile_of(spec, SMALL)))
+    job = BuildJob(name, path, target, "fp16", profile_of(spec, SMALL))
+    check_engine(build(job), spec, job)
+
+
+def check_engine(engine: bytes, spec: NetworkSpec, job: BuildJob) -> None:
+    """Read back from the engine itself: names, shapes, types, the profile's ranges and the target."""
+    told = engine_text.read(engine)
+    inputs, free = engine_text.expected(job.profile, job.precision)
+    assert told.target == job.target
+    assert told.inputs == inputs
+    assert set(told.outputs) == {spec.output} and told.outputs[spec.output].kind == job.precision
+    assert told.free == free
 
 
 def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(embedded_job) -> None:
-    """Read back by TensorRT's own parser; an engine itself is only opened on a machine with a driver."""
+    """Read back by TensorRT's own parser, in every precision; it opens an engine only on a machine with a driver."""
     trt = load().trt
     kinds = {"fp32": trt.float32, "fp16": trt.float16, "bf16": trt.bfloat16}
     for name, precision in (("velocity", "fp32"), ("velocity", "fp16"), ("encoder", "bf16")):

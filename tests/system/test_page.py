@@ -130,6 +130,15 @@ async def test_the_camera_goes_up_and_comes_back_in_the_style_that_is_clicked(pa
     await until(page, "document.querySelector('#source').hidden")
 
 
+async def test_the_screen_goes_up_as_a_camera_does(page) -> None:
+    await choose(page, "source", "screen")
+    await plays(page, "#source")
+    await plays(page)
+    await until(page, "async () => (await (await fetch('/api/peers')).json()).some((peer) => peer.in?.fps > 1)")
+    await choose(page, "source", "watch")
+    await until(page, "document.querySelector('#source').hidden")
+
+
 async def test_a_second_camera_takes_over_and_the_first_page_is_told(page, browser, run: Running) -> None:
     await choose(page, "source", "camera")
     await plays(page)
