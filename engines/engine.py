@@ -339,7 +339,7 @@ class Engine:
             self._anchor.follow(self._luma, self._scaled.shape[1] / self._luma.shape[1])
         else:
             self._anchor.reset()
-        np.copyto(self._canvas, self._shift_in(self._scaled, *self._anchor.offset, *self._canvas.shape[:2]))
+        self._shift_in(self._scaled, *self._anchor.offset, self._canvas)
 
     def _gate_skips(self) -> bool:
         """Whether the similarity gate repeats the last picture instead of this frame."""
@@ -381,11 +381,11 @@ class Engine:
         assert isinstance(tag, _Tag)
         with self.clock.stage("decode"):
             image = tag.model.decode(done.latent[None])[0].numpy()
+        # Into a picture of our own: the decoder may be shared with other streams, and the gate may repeat it later.
+        if self._last is None or self._last.shape[:2] != (tag.height, tag.width):
+            self._last = np.empty((tag.height, tag.width, 3), np.uint8)
         x, y = tag.offset
-        if x or y:
-            self._last = self._shift_out(image, -x, -y, tag.height, tag.width)
-        else:  # the decoder may be shared with other streams, and the gate may repeat this picture later
-            self._last = image[: tag.height, : tag.width].copy()
+        self._shift_out(image, -x, -y, self._last)
         return Stylised(self._last, tag.pts, tag.index)
 
 

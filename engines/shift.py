@@ -18,22 +18,21 @@ class Shift:
     """Moves pictures (H, W, 3) u8 in buffers that it keeps."""
 
     def __init__(self) -> None:
-        self._out = np.empty((0, 0, 3), np.uint8)
         self._line = np.empty(0, np.float32)
         self._rows = np.empty((_RING, 0), np.float32)
 
-    def __call__(self, image: np.ndarray, x: float, y: float, height: int, width: int) -> np.ndarray:
-        """`image` moved right by x and down by y on a canvas, its borders reflected; the next call reuses it."""
-        if self._out.shape != (height, width, 3):
-            self._out = np.empty((height, width, 3), np.uint8)
+    def __call__(self, image: np.ndarray, x: float, y: float, out: np.ndarray) -> None:
+        """`image` moved right by x and down by y on `out`, of any size, its borders reflected."""
+        width = out.shape[1]
+        if self._rows.shape[1] != 3 * width:
             self._line = np.empty(3 * (width + _TAPS - 1), np.float32)
             self._rows = np.empty((_RING, 3 * width), np.float32)
         right, down = math.floor(x), math.floor(y)
         if x == right and y == down:
-            return _placed(image, right, down, height, width, self._out)
-        across, along = _shift_kernel(x - right), _shift_kernel(y - down)
-        _filter(image, right, down, across, along, self._line, self._rows, self._out)
-        return self._out
+            _placed(image, right, down, out)
+        else:
+            across, along = _shift_kernel(x - right), _shift_kernel(y - down)
+            _filter(image, right, down, across, along, self._line, self._rows, out)
 
 
 @functools.lru_cache(maxsize=64)
@@ -44,12 +43,12 @@ def _shift_kernel(f: float) -> np.ndarray:
     return (taps / taps.sum()).astype(np.float32)
 
 
-def _placed(image: np.ndarray, x: int, y: int, height: int, width: int, out: np.ndarray) -> np.ndarray:
+def _placed(image: np.ndarray, x: int, y: int, out: np.ndarray) -> None:
     """`Shift` by whole pixels."""
-    top, left = max(y, 0), max(x, 0)
+    (height, width), top, left = out.shape[:2], max(y, 0), max(x, 0)
     part = image[max(-y, 0) : max(-y, 0) + height - top, max(-x, 0) : max(-x, 0) + width - left]
     bottom, right = height - top - part.shape[0], width - left - part.shape[1]
-    return cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_REFLECT_101, dst=out)
+    cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_REFLECT_101, dst=out)
 
 
 @njit(cache=True, nogil=True, inline="always")

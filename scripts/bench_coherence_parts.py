@@ -103,10 +103,12 @@ def carried(frames: list[np.ndarray], flow: FlowEstimator) -> tuple[list[np.ndar
     anchor, shift, convert = Anchor(CELL), Shift(), WorkingLuma().convert
     noise = TemporalNoise(CELLS, CELLS, 20, 1, seed=0, flow=flow)
     luma, placed = np.zeros((2, height, width), np.uint8)
+    canvas = np.empty((SIDE, SIDE, 3), np.uint8)
     noises, offsets = [], []
     for frame in frames:
         anchor.follow(convert(frame, luma), SIDE / width)
-        convert(shift(frame, *anchor.offset, SIDE, SIDE), placed)
+        shift(frame, *anchor.offset, canvas)
+        convert(canvas, placed)
         noises.append(noise.advance(placed, jump=anchor.jump)[0].copy())
         offsets.append(anchor.offset)
     return noises, offsets

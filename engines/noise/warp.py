@@ -24,6 +24,7 @@ _F32 = np.float32
 _LEAST_DENSITY, _MOST_DENSITY = np.float32(1e-3), np.float32(1e3)
 _OCCLUDED = np.float32(1e-3)
 _WRAP = np.float32(0.4)
+_LEAK_BLOCK = 256
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -116,6 +117,22 @@ def _draw(pool: np.ndarray, used: int, count: int, seed: int, counter: np.ndarra
     return used
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _leak(density: np.ndarray) -> None:
+    """ω ← ω^(15/16), within bounds: a sixteenth root is four square roots, far cheaper than a power."""
+    for start in range(0, density.size, _LEAK_BLOCK):
+        part = density[start : start + _LEAK_BLOCK]
+        uneven = _F32(0)
+        for i in range(part.size):
+            uneven += abs(part[i] - _F32(1))
+        if uneven == 0:  # most of most fields
+            continue
+        for i in range(part.size):
+            omega = part[i]
+            omega /= np.sqrt(np.sqrt(np.sqrt(np.sqrt(omega))))
+            part[i] = min(max(omega, _LEAST_DENSITY), _MOST_DENSITY)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def carry(
     values: np.ndarray,
@@ -142,19 +159,17 @@ def carry(
         values, new_values: (H·W, C) noise before and after.
         density, new_density: (H·W,) ω.
         rest, new_rest: (H·W, 2) Δ, as `route` left it, and after.
-        norm: (H·W,) scratch, Σω² of each target.
+        norm: (H·W,) scratch, Σω² of each target. `hits` is negative afterwards where several met.
         pool, seed, counter: the stream of normals; `pool` holds at least 2·C.
     """
     pixels, channels = values.shape
     used = pool.size
     total = np.empty(channels, np.float32)
     own = np.empty(channels, np.float32)
-    norm[:] = 0.0
-    new_density[:] = 0.0
-    new_rest[:] = 0.0
     for p in range(pixels):
-        t, q = target[p], first_pull[p]
-        if q == NONE and t == OUTSIDE:
+        # unsigned, so that no index is taken for one from the end; only used where the target is inside
+        t, q, inside = np.uint32(target[p]), first_pull[p], target[p] != OUTSIDE
+        if q == NONE and not inside:
             continue
         omega = density[p]
         if q == NONE and hits[t] == 1:
@@ -179,7 +194,7 @@ def carry(
                     total[c] += z
                 used += channels
                 q = next_pull[q]
-            if t != OUTSIDE:
+            if inside:
                 k += 1
                 used = _draw(pool, used, channels, seed, counter)
                 for c in range(channels):
@@ -198,7 +213,7 @@ def carry(
                 new_density[q] = omega
                 new_rest[q, 0], new_rest[q, 1] = phase[0], phase[1]
                 q = next_pull[q]
-        if t == OUTSIDE:
+        if not inside:
             continue
         if hits[t] == 1:
             for c in range(channels):
@@ -206,7 +221,10 @@ def carry(
             new_density[t] = omega
             new_rest[t, 0], new_rest[t, 1] = rest[p, 0], rest[p, 1]
             continue
-        if norm[t] == 0.0:
+        if hits[t] > 0:  # the first of several
+            hits[t] = -hits[t]
+            norm[t], new_density[t] = _F32(0), _F32(0)
+            new_rest[t, 0], new_rest[t, 1] = _F32(0), _F32(0)
             for c in range(channels):
                 new_values[t, c] = omega * own[c]
         else:
@@ -216,25 +234,21 @@ def carry(
         new_density[t] += omega
         new_rest[t, 0] += omega * rest[p, 0]
         new_rest[t, 1] += omega * rest[p, 1]
-    for t in range(pixels):
-        if hits[t] > 1:
-            scale = _F32(1.0 / np.sqrt(norm[t]))
+    for q in range(pixels):
+        if hits[q] < 0:
+            scale = _F32(1.0 / np.sqrt(norm[q]))
             for c in range(channels):
-                new_values[t, c] *= scale
-            new_rest[t, 0] /= new_density[t]
-            new_rest[t, 1] /= new_density[t]
-        elif hits[t] == 0 and next_pull[t] == t:
+                new_values[q, c] *= scale
+            new_rest[q, 0] /= new_density[q]
+            new_rest[q, 1] /= new_density[q]
+        elif hits[q] == 0 and next_pull[q] == q:
             used = _draw(pool, used, channels, seed, counter)
             for c in range(channels):
-                new_values[t, c] = pool[used + c]
+                new_values[q, c] = pool[used + c]
             used += channels
-            new_density[t] = 1.0
-            new_rest[t, 0], new_rest[t, 1] = phase[0], phase[1]
-        omega = new_density[t]
-        if omega != 1.0:
-            # ω^(15/16): a sixteenth root is four square roots, far cheaper than a power
-            omega /= np.sqrt(np.sqrt(np.sqrt(np.sqrt(omega))))
-            new_density[t] = min(max(omega, _LEAST_DENSITY), _MOST_DENSITY)
+            new_density[q] = 1.0
+            new_rest[q, 0], new_rest[q, 1] = phase[0], phase[1]
+    _leak(new_density)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
