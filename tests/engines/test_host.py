@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -174,3 +176,25 @@ def test_every_stream_is_served_in_every_round_and_none_waits_for_another(
         take()
     assert len(served) + len(dropped) == len(sent)
     assert all(message.type is MessageType.FRAME and message.stream in live for message in dropped)
+
+
+def test_what_is_loaded_before_a_fork_starts_no_thread_and_touches_no_graphics_card() -> None:
+    """Neither would work in the child (`engines.fork_server`)."""
+    code = """
+import threading, torch
+
+def touched(*args, **kwargs): raise AssertionError("a graphics card was asked for")
+
+for name in ("is_available", "device_count", "init", "_lazy_init", "current_device", "mem_get_info"):
+    setattr(torch.cuda, name, touched)
+from engines.fork_server import stay_alone
+from engines.worker import open_host
+from engines.api.model_files import ModelFiles
+
+stay_alone()
+open_host("engines.host:EngineHost", ModelFiles())
+assert threading.active_count() == 1, threading.enumerate()
+assert not torch.cuda.is_initialized()
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
