@@ -18,21 +18,21 @@ class Shift:
     """Moves pictures (H, W, 3) u8 in buffers that it keeps."""
 
     def __init__(self) -> None:
-        self._line = np.empty(0, np.float32)
-        self._rows = np.empty((_RING, 0), np.float32)
+        self._between = np.empty((0, 0, 3), np.uint8)
 
     def __call__(self, image: np.ndarray, x: float, y: float, out: np.ndarray) -> None:
         """`image` moved right by x and down by y on `out`, of any size, its borders reflected."""
-        width = out.shape[1]
-        if self._rows.shape[1] != 3 * width:
-            self._line = np.empty(3 * (width + _TAPS - 1), np.float32)
-            self._rows = np.empty((_RING, 3 * width), np.float32)
         right, down = math.floor(x), math.floor(y)
-        if x == right and y == down:
-            _placed(image, right, down, out)
-        else:
+        if x != right or y != down:
+            if self._between.shape != image.shape:
+                height, width = image.shape[:2]
+                self._between = np.empty((height, width, 3), np.uint8)
+                self._line = np.empty(3 * (width + _TAPS - 1), np.float32)
+                self._rows = np.empty((_RING, 3 * width), np.float32)
             across, along = _shift_kernel(x - right), _shift_kernel(y - down)
-            _filter(image, right, down, across, along, self._line, self._rows, out)
+            _filter(image, across, along, self._line, self._rows, self._between)
+            image = self._between
+        _place(image, right, down, out)
 
 
 @functools.lru_cache(maxsize=64)
@@ -43,7 +43,7 @@ def _shift_kernel(f: float) -> np.ndarray:
     return (taps / taps.sum()).astype(np.float32)
 
 
-def _placed(image: np.ndarray, x: int, y: int, out: np.ndarray) -> None:
+def _place(image: np.ndarray, x: int, y: int, out: np.ndarray) -> None:
     """`Shift` by whole pixels."""
     (height, width), top, left = out.shape[:2], max(y, 0), max(x, 0)
     part = image[max(-y, 0) : max(-y, 0) + height - top, max(-x, 0) : max(-x, 0) + width - left]
@@ -98,23 +98,21 @@ def _along(rows: np.ndarray, which: np.ndarray, taps: np.ndarray, out: np.ndarra
 @njit(cache=True, nogil=True)
 def _filter(
     image: np.ndarray,
-    right: int,
-    down: int,
     across: np.ndarray,
     along: np.ndarray,
     line: np.ndarray,
     rows: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Each row is filtered across once, into a ring of the last few, and the ring's rows are summed up."""
+    """`Shift` by parts of a pixel: each row is filtered once, into a ring of the last few, and those are summed up."""
     height, flat = image.shape[0], out.reshape(out.shape[0], -1)
     held, which = np.full(_RING, -1), np.empty(_TAPS, np.int64)
     for y in range(out.shape[0]):
         for k in range(_TAPS):
-            source = _reflected(y - down - _BEFORE + k, height)
+            source = _reflected(y - _BEFORE + k, height)
             place = which[k] = source % _RING
             if held[place] != source:
                 held[place] = source
-                _reflected_line(image[source], -right - _BEFORE, line)
+                _reflected_line(image[source], -_BEFORE, line)
                 _across(line, across, rows[place])
         _along(rows, which, along, flat[y])
