@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -46,23 +47,31 @@ def pan(count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(scene[100:612, 3 * k % 1000 : 3 * k % 1000 + 512]) for k in range(count)]
 
 
-def measure(frames: int, parameters: Parameters, **engine: Any) -> dict:
-    """Medians in ms of every stage and of the whole frame, in a process of its own, as an engine has one.
+Variant = tuple[Parameters, dict[str, Any]]
+"""Parameters and the other arguments of an engine."""
 
-    In a process that held other engines before, their threads slow all that come later.
+
+def measure(frames: int, *variants: Variant) -> list[dict]:
+    """Medians in ms of every stage and of the whole frame, of engines that take each frame in turn.
+
+    In a process of their own: where others were before, their threads slow all that come later.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_measured, frames, parameters, engine).result()
+        return process.submit(_measured, frames, variants).result()
 
 
-def _measured(count: int, parameters: Parameters, engine: dict[str, Any]) -> dict:
-    frames, machine = pan(count + 8), Engine(parameters, **engine)
-    for frame in frames[:8]:
-        machine.step(frame)
-    machine.clock.clear()
-    for frame in frames[8:]:
-        machine.step(frame)
+def _measured(count: int, variants: Sequence[Variant]) -> list[dict]:
+    frames, machines = pan(count + 8), [Engine(parameters, **engine) for parameters, engine in variants]
+    for number, frame in enumerate(frames):
+        for machine in machines:
+            if number == 8:
+                machine.clock.clear()
+            machine.step(frame)
+    return [_medians(machine) for machine in machines]
+
+
+def _medians(machine: Engine) -> dict:
     report = machine.report()
     stages = {name: value["p50"] for name, value in report["stages_ms"].items()}
     network = sum(stages.get(name, 0) for name in NETWORK)
@@ -81,31 +90,31 @@ def _measured(count: int, parameters: Parameters, engine: dict[str, Any]) -> dic
 def row(frames: int, size: int, steps: int, noise: str) -> dict:
     """With fixed noise the frame path alone; with warped noise flow and warp beside it."""
     parameters = Parameters(width=size, height=size, steps=steps, noise=noise)
-    return {"noise": noise, "size": size, "steps": steps, **measure(frames, parameters)}
+    return {"noise": noise, "size": size, "steps": steps, **measure(frames, (parameters, {}))[0]}
 
 
 def backends(frames: int, size: int) -> list[dict]:
-    parameters = Parameters(width=size, height=size, steps=1)
-    rows = [{"name": name, **measure(frames, parameters, backend=name)} for name in ("openvino", "torch")]
+    """In a process each: torch's threads would slow OpenVINO's."""
+    parameters, names = Parameters(width=size, height=size, steps=1), ("openvino", "torch")
+    rows = [{"name": name, **measure(frames, (parameters, {"backend": name}))[0]} for name in names]
     return with_ratio(rows, "torch")
 
 
 def pipelines(frames: int, size: int) -> list[dict]:
-    parameters = Parameters(width=size, height=size, steps=4)
-    rows = [{"name": name, **measure(frames, parameters, pipeline=name)} for name in ("sequential", "stream")]
-    return with_ratio(rows, "sequential")
+    parameters, names = Parameters(width=size, height=size, steps=4), ("sequential", "stream")
+    rows = measure(frames, *((parameters, {"pipeline": name}) for name in names))
+    return with_ratio([{"name": name, **row} for name, row in zip(names, rows, strict=True)], "sequential")
 
 
 def guidance(frames: int, size: int) -> list[dict]:
-    """Of n steps, `initialize` adds one network call's row and `full` n."""
-    rows = []
+    """Of n steps, `initialize` adds one row of the network and `full` n."""
+    table, modes = [], ("none", "self", "initialize", "full")
     for steps in (4, 8):
-        modes = []
-        for mode in ("none", "self", "initialize", "full"):
-            parameters = Parameters(width=size, height=size, steps=steps, guidance=mode, guidance_scale=1.5)
-            modes.append({"name": f"{mode}, {steps} steps", **measure(frames, parameters)})
-        rows += with_ratio(modes, modes[0]["name"])
-    return rows
+        parameters = Parameters(width=size, height=size, steps=steps, guidance_scale=1.5)
+        rows = measure(frames, *((parameters.replace(guidance=mode), {}) for mode in modes))
+        named = [{"name": f"{mode}, {steps} steps", **row} for mode, row in zip(modes, rows, strict=True)]
+        table += with_ratio(named, named[0]["name"])
+    return table
 
 
 def with_ratio(rows: list[dict], base: str) -> list[dict]:
