@@ -137,7 +137,8 @@ class EngineSection(Section):
         loras: PATH or PATH:WEIGHT each, for the checkpoint.
         solver: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what the checkpoint's folder names.
         implementation: MODULE:CLASS of another engine; empty is the embedded one.
-        start, answer: seconds that it may take to start, and to deal with a frame, before it is started again.
+        start, answer: seconds that it may take to start (a large network is first compiled for a graphics card, which
+            takes minutes), and to deal with a frame, before it is started again.
         spare: a process waits with its libraries loaded, from which the next engine is forked when one ends.
     """
 
@@ -146,7 +147,7 @@ class EngineSection(Section):
     loras: Annotated[list[str], _as_given(parse_loras)] = []
     solver: Literal["auto", "ddim", "lcm", "turbo"] = "auto"
     implementation: Annotated[str, Field(pattern=r"^$|^[\w.]+:\w+$")] = ""
-    start: Positive = 120
+    start: Positive = 600
     answer: Positive = 30
     spare: bool = True
 

@@ -47,7 +47,7 @@ class Patience:
         spare: seconds of calm after which a process is loaded from which the next engines are forked; None for none.
     """
 
-    start: float = 120.0
+    start: float = 600.0
     answer: float = 30.0
     heartbeat: float = 2.0
     backoff: float = 0.25

@@ -68,13 +68,12 @@ def peak_memory_mb(pid: int | str = "self") -> float | None:
     return round(int(kilobytes) / 1024, 1) if kilobytes else None
 
 
-def cpu_ticks(pid: int) -> int | None:
-    """What a process has used of the processors so far, in hundredths of a second, or None where nothing says it."""
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process; False where the system does not say."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:
-        return None
-    return int(fields[11]) + int(fields[12])
+        return False
 
 
 def free_memory_mb() -> float | None:

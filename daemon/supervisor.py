@@ -17,7 +17,7 @@ from daemon.engine_process import EngineGone, EngineProcess
 from daemon.engine_state import EngineState, Patience, followed, hangs, restart_delay
 from daemon.errors import RunError
 from daemon.fork_server import ForkServer
-from daemon.measure import cpu_ticks
+from daemon.measure import is_stopped
 from daemon.stream import Stream
 from engines.api import ParameterError, Parameters
 from engines.api.bus import Message, MessageType
@@ -228,15 +228,14 @@ class Supervisor:
                 await self._restart_asked.wait()
 
     async def _watch_preparation(self, process: EngineProcess) -> None:
-        """End a process that should load or compile something, which may take long, and does not even run."""
-        used, since = cpu_ticks(process.pid), time.monotonic()
+        """End a process that was stopped while it loads or compiles, which otherwise may take as long as it takes."""
+        since = time.monotonic()
         while process.alive:
             await asyncio.sleep(self._patience.answer / 8)
-            before, used = used, cpu_ticks(process.pid)
-            if not process.preparing or used is None or used != before:
+            if not (process.preparing and is_stopped(process.pid)):
                 since = time.monotonic()
             elif time.monotonic() - since > self._patience.answer:
-                process.kill(f"it did nothing for {self._patience.answer:g} s where it should start")
+                process.kill(f"it was stopped for {self._patience.answer:g} s while it started")
 
     async def _wait_for_end(self, process: EngineProcess) -> str:
         every = min(0.5, self._patience.answer / 4)
