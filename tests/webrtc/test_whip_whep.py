@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -27,6 +28,32 @@ async def test_a_camera_goes_up_and_its_picture_comes_back_changed(client: Make,
     await server.until(lambda: abs(both.greys[-1] - (255 - 180)) < 8)
     assert both.sizes[-1] == camera.size
     assert both.times[-1] - both.times[0] < 10
+
+
+class LikeObs(Client):
+    """Offers as OBS's WHIP output does (libdatachannel): what holds for all media stands above them, once."""
+
+    async def post(self, offer: str, name: str = "live") -> tuple[int, str, Mapping[str, str]]:
+        head, *media = re.split(r"(?=^m=)", offer, flags=re.MULTILINE)
+        common = re.findall(r"^a=(?:ice-ufrag|ice-pwd|fingerprint|setup):.*\r\n", media[0], flags=re.MULTILINE)
+        media = [re.sub(r"^a=(?:ice-ufrag|ice-pwd|fingerprint|setup):.*\r\n", "", m, flags=re.MULTILINE) for m in media]
+        mids = re.findall(r"^a=mid:(\S+)", offer, flags=re.MULTILINE)
+        head = re.sub(r"^o=.*\r\n", "o=rtc 2718281828 0 IN IP4 127.0.0.1\r\n", head, flags=re.MULTILINE)
+        head += f"a=group:LS {' '.join(mids)}\r\na=ice-options:ice2,trickle\r\n{''.join(common)}"
+        return await super().post(head + "".join(media), name)
+
+
+async def test_an_offer_as_obs_makes_it_is_taken_and_ended(server: Server) -> None:
+    """Sound and H.264 video, to be sent only; the address it got is deleted when the stream stops."""
+    sender = LikeObs(server, "whip", camera=Camera(), microphone=Voice(lambda: True), codec="H264")
+    try:
+        await sender.connect()
+        assert "H264/90000" in sender.connection.remoteDescription.sdp
+        await server.until(lambda: server.stream.frames > 10 and len(server.stream.heard) > 10)
+        assert await sender.delete() == 200
+        await server.until(lambda: server.stream.members == 0)
+    finally:
+        await sender.close()
 
 
 async def test_one_sends_and_viewers_come_and_go(client: Make, server: Server) -> None:
