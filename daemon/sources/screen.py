@@ -20,6 +20,10 @@ FPS = 30.0
 RETRY_S = 1.0
 
 
+# What `mss` raises besides its own error; ValueError, a null pointer, where the server ends while it connects.
+GONE = (OSError, ValueError)
+
+
 class ScreenSource:
     """Monitor `number` (from 1; 0: all of them side by side), or `area` (width, height, x, y) of it.
 
@@ -40,7 +44,7 @@ class ScreenSource:
             with mss.MSS() as grabber:
                 box = self._box(grabber)
                 grabber.grab(box)
-        except (mss.ScreenShotError, OSError) as error:
+        except (mss.ScreenShotError, *GONE) as error:
             advice = f"the screen cannot be read ({error}); Wayland shows it to OBS or a browser only: use those"
             raise ParameterError("source", self._name, advice.replace("\n", "; ")) from None
         self.info = SourceInfo(box["width"], box["height"], self._fps, None, waits=False)
@@ -62,7 +66,7 @@ class ScreenSource:
                             self._notify(f"{self._name}: the screen is back")
                             lost = False
                         yield Picture(image, captured, captured)
-            except (mss.ScreenShotError, OSError, ParameterError) as error:
+            except (mss.ScreenShotError, *GONE, ParameterError) as error:
                 if not lost:
                     self._notify(f"{self._name}: the screen cannot be read any more ({error}); trying again")
                     lost = True
