@@ -18,8 +18,6 @@ from engines.api import ParameterError
 
 FPS = 30.0
 RETRY_S = 1.0
-
-
 # What `mss` raises besides its own error; ValueError, a null pointer, where the server ends while it connects.
 GONE = (OSError, ValueError)
 
