@@ -75,7 +75,9 @@ class ForkServer:
         stderr = asyncio.StreamReader()
         pipe = os.fdopen(read, "rb", buffering=0)
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), pipe)
-        return EngineProcess(Forked(pid, self._end_of(pid), stderr), ours)
+        end = self._end_of(pid)
+        end.add_done_callback(lambda _: self._ends.pop(pid, None))  # the number may be another child's one day
+        return EngineProcess(Forked(pid, end, stderr), ours)
 
     async def close(self) -> None:
         """End it, and with it its children."""
@@ -93,7 +95,7 @@ class ForkServer:
                 for line in lines:
                     self._receive(*line.decode(errors="replace").split())
         self.alive = self.ready = False
-        for end in self._ends.values():
+        for end in list(self._ends.values()):
             if not end.done():
                 end.set_result(-signal.SIGKILL)  # they asked the kernel to die with it
 

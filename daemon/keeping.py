@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ LOOK_EVERY = 1.0
 USUAL_FPS = 30.0
 
 
-class Kept:
+class Kept(ABC):
     """Something that is opened, used until it fails, and opened again. `close` ends that."""
 
     def __init__(self, name: str, notify: Callable[[str], None]) -> None:
@@ -49,9 +50,9 @@ class Kept:
             await asyncio.sleep(delay)
             delay = min(2 * delay, RETRY_MOST)
 
+    @abstractmethod
     async def _use(self) -> None:
         """Open it and use it until it ends. Raises `ParameterError` or `RunError`."""
-        raise NotImplementedError
 
     def _notify_from_thread(self, line: str) -> None:
         self._loop.call_soon_threadsafe(self._notify, line)
