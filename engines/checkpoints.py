@@ -11,7 +11,6 @@ are safetensors only: a pickle can run code when it is read, so it is refused by
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,12 +24,12 @@ from diffusers import (
     StableDiffusionXLImg2ImgPipeline,
     UNet2DConditionModel,
 )
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from engines import prompts, schedules
 from engines.api.errors import ParameterError
+from engines.checkpoint_files import check_tokenizer, check_weights, lora_file, read_json, variant_infix, weights_stem
 from engines.denoise import Condition
 from engines.schedules import Schedule
 
@@ -46,7 +45,6 @@ _SOLVER_OF_SCHEDULER = {
     "LCMScheduler": "lcm",
     "PNDMScheduler": "ddim",
 }
-_PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 
 
 class Checkpoint:
@@ -96,7 +94,7 @@ class Checkpoint:
             ParameterError: a file is missing, damaged, a pickle, or does not fit; the message names it.
         """
         folder = Path(folder)
-        index = _read_json(folder / "model_index.json")
+        index = read_json(folder / "model_index.json")
         xl = _is_xl(index, folder / "model_index.json")
         vae_folder = folder / "vae" if vae is None else Path(vae)
         make_solver = _solver(folder / "scheduler" / "scheduler_config.json", solver)
@@ -104,15 +102,15 @@ class Checkpoint:
         names = list(text) if xl else ["text_encoder"]
         tokenizers = [name.replace("text_encoder", "tokenizer") for name in names]
         for path in (folder / "unet", vae_folder, *(folder / name for name in names)):
-            _check_weights(path)
+            check_weights(path)
         for name in tokenizers:
-            _check_tokenizer(folder / name)
-        lora_files = [(_lora_file(Path(path)), weight) for path, weight in loras]
+            check_tokenizer(folder / name)
+        lora_files = [(lora_file(Path(path)), weight) for path, weight in loras]
         for path, weight in lora_files:
             if not math.isfinite(weight):
                 raise ParameterError("lora weight", weight, f"give a finite number for {path}")
 
-        vae_config = _read_json(vae_folder / "config.json")
+        vae_config = read_json(vae_folder / "config.json")
         tiny = vae_config.get("_class_name") == "AutoencoderTiny"
         # SDXL's own autoencoder overflows in half precision.
         wide = xl and not tiny and dtype == torch.float16 and vae_config.get("force_upcast", True)
@@ -202,18 +200,6 @@ class Checkpoint:
         return {key: value[0].to(self.unet.dtype) for key, value in zip(keys, chosen, strict=True)}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParameterError("checkpoint", str(path), "the file is missing; give a diffusers folder") from None
-    except (OSError, ValueError) as error:
-        raise ParameterError("checkpoint", str(path), f"it cannot be read ({error})") from None
-    if not isinstance(content, dict):
-        raise ParameterError("checkpoint", str(path), "it holds no JSON object")
-    return content
-
-
 def _is_xl(index: dict[str, Any], path: Path) -> bool:
     name = str(index.get("_class_name"))
     if name.startswith("StableDiffusionXL") and not index.get("requires_aesthetics_score"):
@@ -228,7 +214,7 @@ def _solver(path: Path, name: str) -> Callable[[int, float], Schedule]:
     """The schedule as a function of steps and strength, from scheduler_config.json."""
     if name not in SOLVERS:
         raise ParameterError("solver", name, f"choose from: {', '.join(SOLVERS)}")
-    config = _read_json(path)
+    config = read_json(path)
     kind = str(config.get("_class_name"))
     if name == "auto":
         if kind not in _SOLVER_OF_SCHEDULER:
@@ -258,82 +244,10 @@ def _solver(path: Path, name: str) -> Callable[[int, float], Schedule]:
     return solver
 
 
-def _check_weights(folder: Path) -> None:
-    """Raises `ParameterError` unless the folder has a config and readable safetensors weights, whole or in parts."""
-    _read_json(folder / "config.json")
-    if (folder / "adapter_config.json").exists():
-        # transformers would load the adapter beside the weights on its own, and that may be a pickle.
-        raise ParameterError("checkpoint", str(folder / "adapter_config.json"), "give adapters as loras")
-    stem = _stem(folder)
-    whole = folder / f"{stem}{_variant_infix(folder, stem)}.safetensors"
-    index = whole.with_name(whole.name + ".index.json")
-    parts = [whole]
-    if index.is_file():
-        weight_map = _read_json(index).get("weight_map")
-        names = sorted(map(str, weight_map.values())) if isinstance(weight_map, dict) else []
-        if not names or any(Path(name).name != name for name in names):
-            raise ParameterError("checkpoint", str(index), "its weight_map must name files of this folder")
-        parts = [folder / name for name in dict.fromkeys(names)]
-    for part in parts:
-        if not part.is_file():
-            pickles = sorted(p for p in folder.glob("*") if p.suffix in _PICKLES)
-            if pickles:
-                advice = f"a pickle can run code when it is read; convert it to {part.name}"
-                raise ParameterError("checkpoint", str(pickles[0]), advice)
-            raise ParameterError("checkpoint", str(part), "the file is missing")
-        _check_safetensors(part)
-
-
-def _stem(folder: Path) -> str:
-    """ "model" for transformers' weights, "diffusion_pytorch_model" for diffusers'."""
-    return "diffusion_pytorch_model" if "_class_name" in _read_json(folder / "config.json") else "model"
-
-
-def _variant_infix(folder: Path, stem: str) -> str:
-    """ ".fp16" where that is the only variant of the weights that the folder holds."""
-    plain = (f"{stem}.safetensors", f"{stem}.safetensors.index.json")
-    half = (f"{stem}.fp16.safetensors", f"{stem}.fp16.safetensors.index.json")
-    if any((folder / name).is_file() for name in half) and not any((folder / name).is_file() for name in plain):
-        return ".fp16"
-    return ""
-
-
-def _check_safetensors(path: Path) -> None:
-    if path.suffix != ".safetensors":
-        raise ParameterError("checkpoint", str(path), "give safetensors; a pickle can run code when it is read")
-    try:
-        with safe_open(path, "pt") as file:
-            file.keys()
-    except (OSError, SafetensorError) as error:
-        raise ParameterError("checkpoint", str(path), f"it is no whole safetensors file ({error})") from None
-
-
-def _check_tokenizer(folder: Path) -> None:
-    if not (folder / "tokenizer.json").is_file():
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
-                raise ParameterError("checkpoint", str(folder / name), "the file is missing")
-
-
-def _lora_file(path: Path) -> Path:
-    """The safetensors file itself, or the only one in a folder."""
-    if path.is_dir():
-        files = sorted(path.glob("*.safetensors"))
-        if len(files) != 1:
-            pickles = sorted(p for p in path.glob("*") if p.suffix in _PICKLES)
-            advice = f"it holds {len(files)} safetensors files; name one"
-            raise ParameterError("lora", str(pickles[0] if pickles and not files else path), advice)
-        path = files[0]
-    if not path.is_file():
-        raise ParameterError("lora", str(path), "the file is missing")
-    _check_safetensors(path)
-    return path
-
-
 def _load(kind: Any, folder: Path, **options: Any) -> Any:
     """`kind.from_pretrained`, strict: every weight must be there and have the configured shape."""
-    stem = _stem(folder)
-    variant = _variant_infix(folder, stem).removeprefix(".") or None
+    stem = weights_stem(folder)
+    variant = variant_infix(folder, stem).removeprefix(".") or None
     try:
         model, info = kind.from_pretrained(
             folder,
