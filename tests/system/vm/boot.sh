@@ -6,7 +6,6 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/driftcam-vm}
 "$here/prepare.sh" "$cache"
-# in the cache, as the machine has a /tmp of its own
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 printf 'export PATH=%q HOME=%q PYTHONPATH=%q PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 VM_CACHE=%q\ncd %q\n' \
