@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import socket
 import wave
 from collections.abc import Callable
@@ -64,7 +63,7 @@ def broken_clip(path: Path) -> None:
 MADE: dict[str, Callable[[Path], object]] = {
     "good.mp4": write_clip,
     "empty.mp4": lambda path: path.write_bytes(b""),
-    "noise.mp4": lambda path: path.write_bytes(os.urandom(4096)),
+    "noise.mp4": lambda path: path.write_bytes(np.random.default_rng(0).bytes(4096)),
     "text.mp4": lambda path: path.write_text("this is not a video\n" * 100),
     "headless.mp4": broken_clip,
     "sound.wav": sound,
