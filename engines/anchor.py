@@ -12,6 +12,7 @@ import math
 
 import cv2
 import numpy as np
+from numba import njit
 
 from engines.camera import refine
 
@@ -61,7 +62,7 @@ class Anchor:
         """
         if self._previous is None or self._previous.shape != luma.shape:
             self.reset()
-            self._previous, self._kept = luma.copy(), luma.copy()
+            self._previous, self._kept, self._half = luma.copy(), luma.copy(), _half(luma)
             self._window = cv2.createHanningWindow((luma.shape[1] // 2, luma.shape[0] // 2), cv2.CV_32F)
             return
         before = scale * self._scene + self.offset
@@ -74,9 +75,9 @@ class Anchor:
         """Where most of the picture has gone: a first guess from the last frame, refined on the kept one."""
         previous = self._previous
         assert previous is not None
-        half = tuple(side // 2 for side in luma.shape[::-1])
-        before, now = (cv2.resize(p, half, interpolation=cv2.INTER_AREA).astype(np.float32) for p in (previous, luma))
-        correlated = 2 * np.array(cv2.phaseCorrelate(before, now, self._window)[0])
+        half = _half(luma)
+        correlated = 2 * np.array(cv2.phaseCorrelate(self._half, half, self._window)[0])
+        self._half = half
         # A pattern that repeats or a thing that moves for itself may correlate best.
         candidates = (np.zeros(2), self._motion, correlated)
         guess = self._scene + min(candidates, key=lambda shift: _mismatch(previous, luma, shift))
@@ -106,6 +107,12 @@ class Anchor:
         return offset + self._cell if offset < -half - _SLACK else offset
 
 
+def _half(luma: np.ndarray) -> np.ndarray:
+    """At half the size, as float32: enough for a first guess."""
+    height, width = luma.shape
+    return cv2.resize(luma, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
 def _mismatch(previous: np.ndarray, current: np.ndarray, shift: np.ndarray) -> float:
     """How badly the previous picture, moved by (x, y) rounded to pixels, explains the current one."""
     x, y = (int(v) for v in np.rint(shift))
@@ -114,4 +121,15 @@ def _mismatch(previous: np.ndarray, current: np.ndarray, shift: np.ndarray) -> f
         return math.inf
     now = current[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
     then = previous[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
-    return float(np.minimum(np.abs(now.astype(np.int16) - then), _OTHER_SURFACE).mean())
+    return _limited_difference(now, then)
+
+
+@njit(cache=True, nogil=True)
+def _limited_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean difference, where it does not matter by how much places differ beyond `_OTHER_SURFACE`."""
+    total = 0
+    for y in range(a.shape[0]):
+        row, other = a[y], b[y]
+        for x in range(row.size):
+            total += min(abs(int(row[x]) - int(other[x])), _OTHER_SURFACE)
+    return total / a.size

@@ -40,12 +40,11 @@ def camera_motion(previous: np.ndarray, current: np.ndarray, forward: np.ndarray
 
 def inverse(motion: np.ndarray) -> np.ndarray:
     """The motion current → previous."""
-    linear = np.eye(2) + motion.reshape(2, 3)[:, 1:]
-    back = np.linalg.inv(linear)
-    result = np.empty((2, 3))
-    result[:, 0] = -back @ motion.reshape(2, 3)[:, 0]
-    result[:, 1:] = back - np.eye(2)
-    return result.ravel()
+    x, xx, xy, y, yx, yy = motion.tolist()
+    across, along = 1 + xx, 1 + yy
+    determinant = across * along - xy * yx
+    a, b, c, d = along / determinant, -xy / determinant, -yx / determinant, across / determinant
+    return np.array([-a * x - b * y, a - 1, b, -c * x - d * y, c, d - 1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

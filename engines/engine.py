@@ -21,16 +21,17 @@ from engines.api.model_files import ModelFiles
 from engines.api.parameters import Parameters
 from engines.backends import explain, open_backend
 from engines.denoise import Finished, Frame, Plan, denoise
-from engines.flow import WorkingLuma, working_size
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
 from engines.guidance import Guidance
 from engines.insight import insight
+from engines.luma import WorkingLuma, working_size
 from engines.model import Model
 from engines.models import Models, open_source
+from engines.numba_kernels import compile_kernels
 from engines.shift import Shift
 from engines.stream import StreamBatch
-from engines.temporal import TemporalNoise, compile_kernels
+from engines.temporal import TemporalNoise
 from engines.timing import StageClock
 
 PIPELINES = ("sequential", "stream")

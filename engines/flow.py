@@ -105,7 +105,7 @@ class FlowGate:
         """
         window = (EVIDENCE_WINDOW, EVIDENCE_WINDOW)
         # A change of exposure is no motion and no cut.
-        exposure = float(np.median(current[::4, ::4].astype(np.int16) - previous[::4, ::4]))
+        exposure = _median_difference(previous, current)
         camera = camera_motion(previous, current, forward, exposure)
         follow(camera, forward)
         follow(inverse(camera), backward)
@@ -121,15 +121,17 @@ class FlowGate:
             _gate(flow, self._smooth, self._stay, self._moved, stay, moved, state)
             cv2.morphologyEx(state, cv2.MORPH_OPEN, self._region, dst=self._moving, borderType=cv2.BORDER_REPLICATE)
             moving += _keep(flow, self._moving)
-        unexplained = min(stay, moved)
-        cut = is_cut(unexplained, float(current.std()) ** 2)
+        cut = is_cut(min(stay, moved), current)
         _rate(forward, backward, self._moved, self._moving, self._confidence)
         return Motion(forward, backward, self._confidence, cut, moving == 0)
 
 
-def is_cut(unexplained: float, variance: float) -> bool:
-    """Whether a mean squared difference after warping (grey levels²) is too large for one scene of this variance."""
-    return unexplained > CUT_LEVELS**2 and unexplained > CUT_UNEXPLAINED * variance
+def is_cut(unexplained: float, current: np.ndarray) -> bool:
+    """Whether a mean squared difference after warping (grey levels²) is too large for one scene.
+
+    Against its variance: what differs by as much as pictures of different things do is another scene.
+    """
+    return unexplained > CUT_LEVELS**2 and unexplained > CUT_UNEXPLAINED * float(current.std()) ** 2
 
 
 def scale_flow(flow: np.ndarray, height: int, width: int, out: np.ndarray) -> np.ndarray:
@@ -143,28 +145,23 @@ def scale_flow(flow: np.ndarray, height: int, width: int, out: np.ndarray) -> np
     return out
 
 
-def working_size(height: int, width: int, longer_side: int = 128) -> tuple[int, int]:
-    """(height, width) of the picture the flow is estimated on: at most `longer_side`, at least 32 on either axis."""
-    scale = min(1.0, longer_side / max(height, width))
-    return max(32, round(height * scale)), max(32, round(width * scale))
-
-
-class WorkingLuma:
-    """Makes the small grey picture of a frame in buffers that it keeps."""
-
-    def __init__(self) -> None:
-        self._small = np.empty((0, 0, 3), np.uint8)
-
-    def convert(self, frame: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Shrink an (H, W, 3) RGB or (H, W) grey uint8 frame to `out` (h, w) uint8."""
-        height, width = out.shape
-        if frame.ndim == 2:
-            return cv2.resize(frame, (width, height), dst=out, interpolation=cv2.INTER_AREA)
-        if self._small.shape[:2] != out.shape:
-            self._small = np.empty((height, width, 3), np.uint8)
-        # The other order is twice as fast, and rounds so that pans of large things tear a little more.
-        cv2.resize(frame, (width, height), dst=self._small, interpolation=cv2.INTER_AREA)
-        return cv2.cvtColor(self._small, cv2.COLOR_RGB2GRAY, dst=out)
+@njit(cache=True, nogil=True)
+def _median_difference(previous: np.ndarray, current: np.ndarray) -> float:
+    """Median of current − previous over every fourth pixel both ways."""
+    counts = np.zeros(511, np.int64)
+    total = 0
+    for y in range(0, current.shape[0], 4):
+        for x in range(0, current.shape[1], 4):
+            counts[255 + int(current[y, x]) - int(previous[y, x])] += 1
+            total += 1
+    seen, lower = 0, -1
+    for level in range(511):
+        seen += counts[level]
+        if lower < 0 and 2 * seen >= total:
+            lower = level
+        if 2 * seen > total:
+            return 0.5 * (lower + level) - 255
+    return 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})

@@ -14,7 +14,7 @@ from engines.denoise import Frame, denoise, may_share
 from engines.engine import Engine, Stylised
 from engines.model import Model
 from engines.models import Models
-from engines.temporal import compile_kernels
+from engines.numba_kernels import compile_kernels
 
 Job = tuple[Engine, np.ndarray, int]
 """An engine, a frame for it, and the frame's pts."""

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from engines.api.errors import ParameterError
@@ -67,18 +68,27 @@ class Schedule:
 
 def add_noise(latent: Tensor, noise: Tensor, alpha: Number, sigma: Number) -> Tensor:
     """x = A·x₀ + B·ε."""
-    return alpha * latent + sigma * noise
+    return _sum(noise, sigma, latent, alpha)
 
 
 def estimate(x: Tensor, output: Tensor, from_x: Number, from_output: Number) -> Tensor:
     """x̂₀, the clean latent that the network's output stands for; coefficients from `Step.estimate`."""
-    return from_x * x + from_output * output
+    return _sum(x, from_x, output, from_output)
 
 
 def advance(x: Tensor, x0: Tensor, noise: Tensor | None, keep: Number, gain: Number, renoise: Number) -> Tensor:
     """The latent of the next step; coefficients from `Step.advance`. `noise` None drops the last term."""
-    following = keep * x + gain * x0
+    following = _sum(x0, gain, x, keep)
     return following if noise is None else following + renoise * noise
+
+
+def _sum(a: Tensor, gain_a: Number, b: Tensor, gain_b: Number) -> Tensor:
+    """gain_a·a + gain_b·b in a tensor of its own, without the passes that a gain of 0 or 1 makes needless."""
+    if isinstance(gain_b, Tensor):
+        return torch.addcmul(gain_a * a, gain_b, b)
+    if gain_b == 0:
+        return gain_a * a
+    return torch.add(a if isinstance(gain_a, float) and gain_a == 1 else gain_a * a, b, alpha=gain_b)
 
 
 def flow(steps: int, strength: float) -> Schedule:

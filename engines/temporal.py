@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from time import perf_counter
 
 import cv2
@@ -23,19 +22,6 @@ _NEIGHBOURS = np.ones((3, 3), np.uint8)
 # Side in cells of the smallest thing that carries noise of its own. Measured on a still camera's clip with people two
 # cells wide: where each carries noise, the painting changes 1.7 times as much between frames as where none does.
 _OWN_CELLS = 5
-
-
-@functools.cache
-def compile_kernels() -> None:
-    """Compile everything that a moving picture needs, or load it from the cache, so that no frame waits for it.
-
-    A quarter of a minute once on a machine, some tenths of a second in each process after that.
-    """
-    scene = np.random.default_rng(0).integers(0, 256, (64, 80), np.uint8)
-    scene = cv2.normalize(cv2.GaussianBlur(scene, (0, 0), 2), scene, 0, 255, cv2.NORM_MINMAX)
-    noise = TemporalNoise(8, 8, 1, 1, seed=0)
-    for shift in range(0, 12, 3):
-        noise.advance(np.ascontiguousarray(scene[:, shift : shift + 64]), degradation=0.5)
 
 
 class TemporalNoise:
@@ -104,7 +90,7 @@ class TemporalNoise:
         """The noise for the next frame.
 
         Args:
-            luma: (H, W) uint8 grey picture of the frame at working size (`engines.flow.working_size`). A change of its
+            luma: (H, W) uint8 grey picture of the frame at working size (`engines.luma.working_size`). A change of its
                 size starts the comparison anew and keeps the noise.
             mode: `warped` along the flow since the last frame, `fixed` as it was, `independent` of every other frame.
             refresh: least share α of fresh noise, 0 to 1; raised where the flow cannot be trusted, 1 on a cut.

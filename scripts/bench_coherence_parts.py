@@ -19,7 +19,8 @@ import numpy as np
 
 from engines import Engine, Parameters
 from engines.anchor import Anchor
-from engines.flow import DisFlow, FlowEstimator, WorkingLuma, working_size
+from engines.flow import DisFlow, FlowEstimator
+from engines.luma import WorkingLuma, working_size
 from engines.shift import Shift
 from engines.temporal import TemporalNoise
 from scripts import bench_coherence as coherence

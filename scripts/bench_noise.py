@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.flow import WorkingLuma, working_size
+from engines.luma import WorkingLuma, working_size
 from engines.noise import Readout, WarpedField
 from engines.temporal import TemporalNoise
 from tests.engines import reference_warp

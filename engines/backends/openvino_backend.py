@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import torch
 from openvino.properties import hint
 from torch import Tensor
 
+from engines.backends import openvino_forms
 from engines.backends.base import Cost, Progress, Shapes, choose_precision, count, examples, with_frames
 from engines.network import NetworkSpec
 
@@ -97,16 +99,23 @@ class OpenVinoNetwork:
         return self._result
 
 
+@functools.cache
+def _forms_key() -> str:
+    """A graph depends on the forms of its layers beside on `NetworkSpec.key`."""
+    return hashlib.sha256(Path(openvino_forms.__file__).read_bytes()).hexdigest()[:8]
+
+
 def _converted(spec: NetworkSpec, shapes: Shapes) -> ov.Model:
     """The network as an OpenVINO graph, from the cache where there. A broken cache entry is made anew."""
-    path = cache_folder() / f"{spec.key}-{spec.name}-{ov.__version__.split('-')[0]}.xml"
+    path = cache_folder() / f"{spec.key}-{spec.name}-{_forms_key()}-{ov.__version__.split('-')[0]}.xml"
     if spec.key and path.exists():
         try:
             return _core().read_model(path)
         except RuntimeError:
             path.unlink(missing_ok=True)
     with torch.inference_mode():
-        model = ov.convert_model(with_frames(spec).eval(), example_input=tuple(examples(spec, shapes)))
+        network = openvino_forms.for_openvino(with_frames(spec)).eval()
+        model = ov.convert_model(network, example_input=tuple(examples(spec, shapes)))
     if spec.key:
         _save(model, path)
     return model

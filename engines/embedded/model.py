@@ -117,10 +117,11 @@ class EmbeddedModel:
     def conditioning(self, parameters: Parameters) -> Conditioning:
         """The photograph's latent hidden by the last noise field as far as the freedom says, and the style."""
         style = style_condition(parameters)[0]
-        level = torch.tensor(hiding_level(parameters.freedom))
+        hidden = float(hiding_level(parameters.freedom))
+        level = torch.tensor(hidden)
 
         def condition(photo: Tensor, noises: Tensor) -> Condition:
-            return {"photo": degrade(photo, noises[-1:], level.view(1))[0], "level": level, "style": style}
+            return {"photo": degrade(photo, noises[-1:], hidden)[0], "level": level, "style": style}
 
         return condition
 

@@ -147,10 +147,13 @@ def hiding_level(freedom: Freedom) -> Freedom:
     return freedom**1.5
 
 
-def degrade(condition: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+def degrade(condition: Tensor, noise: Tensor, level: float | Tensor) -> Tensor:
     """The photograph's latent as the UNet sees it: variance-preserving noise of angle π/2·level.
 
-    `level` (B,) in [0, 1]: 0 shows the photograph exactly, 1 hides it.
+    `level`, one number or (B,), in [0, 1]: 0 shows the photograph exactly, 1 hides it.
     """
-    angle = (level * (math.pi / 2)).view(-1, 1, 1, 1)
+    angle = level * (math.pi / 2)
+    if isinstance(angle, float):
+        return torch.add(condition * math.cos(angle), noise, alpha=math.sin(angle))
+    angle = angle.view(-1, 1, 1, 1)
     return condition * angle.cos() + noise * angle.sin()

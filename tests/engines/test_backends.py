@@ -6,12 +6,14 @@ import logging
 
 import pytest
 import torch
+from torch import nn
 
 from engines import backends
 from engines.api.errors import ParameterError
 from engines.backends import Backend, choice, explain, open_backend
 from engines.backends.choice import Facts, choose
 from engines.backends.openvino_backend import OpenVinoBackend
+from engines.backends.openvino_forms import for_openvino
 from engines.backends.torch_backend import TorchBackend
 from engines.embedded.model import embedded_specs
 from engines.gpu import Card, Driver, ask_driver, problem_of
@@ -143,3 +145,25 @@ def test_a_precision_that_is_not_there_lists_those_that_are() -> None:
     spec = embedded_specs()[0]
     with pytest.raises(ParameterError, match="openvino backend has here"):
         OpenVinoBackend().compile(spec, spec.shapes(batch=1, rows=1, columns=1), "fp8")
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("places", [(20,), (6, 5)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_openvinos_group_norm_is_torchs(rows: int, places: tuple[int, ...], affine: bool) -> None:
+    norm = nn.GroupNorm(4, 12, affine=affine)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    x = 5 + torch.randn(rows, 12, *places)
+    network = for_openvino(nn.Sequential(norm))
+    assert not any(isinstance(layer, nn.GroupNorm) for layer in network.modules())
+    torch.testing.assert_close(network(x), norm(x))
+
+
+def test_openvinos_unshuffling_convolution_is_torchs() -> None:
+    network = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 7, 1), nn.PixelUnshuffle(2), nn.Conv2d(28, 5, 3))
+    other = for_openvino(network)
+    assert [type(layer) for layer in other] == [nn.Identity, nn.Conv2d, nn.PixelUnshuffle, nn.Conv2d]
+    assert other[3].weight is network[3].weight, "no memory is spent twice"
+    x = torch.randn(2, 3, 32, 40)
+    torch.testing.assert_close(other(x), network(x))

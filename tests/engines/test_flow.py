@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.flow import DisFlow, FlowGate, Motion, WorkingLuma, scale_flow, working_size
+from engines.flow import DisFlow, FlowGate, Motion, scale_flow
 
 
 def texture(side: int, seed: int) -> np.ndarray:
@@ -113,25 +113,6 @@ def test_flow_is_scaled_by_the_ratio_of_each_axis() -> None:
     np.testing.assert_allclose(out, np.broadcast_to(np.float32([8, 6]), out.shape))
     same = np.empty_like(flow)
     np.testing.assert_array_equal(scale_flow(flow, 30, 40, same), flow)
-
-
-@pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (1920, 1080), (64, 64), (33, 4000)])
-def test_working_size_is_small_and_keeps_the_shape(size: tuple[int, int]) -> None:
-    height, width = working_size(*size)
-    assert max(height, width) <= 128 and min(height, width) >= 32
-    if min(size) / max(size) > 0.3:
-        assert height / width == pytest.approx(size[0] / size[1], rel=0.05)
-
-
-def test_working_luma_of_colour_and_grey() -> None:
-    frame = np.zeros((96, 160, 3), np.uint8)
-    frame[..., 1] = 200
-    make, out = WorkingLuma(), np.empty((48, 80), np.uint8)
-    assert make.convert(frame, out) is out
-    np.testing.assert_allclose(out, 200 * 0.587, atol=1)
-    make.convert(frame[..., 1], out)
-    np.testing.assert_array_equal(out, 200)
-    make.convert(frame[:31, :45], np.empty((32, 32), np.uint8))
 
 
 def test_sizes_of_frames_may_change() -> None:
