@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 _F32 = np.float32
+_FAST = {"contract", "reassoc", "nsz", "arcp"}  # all that no infinity and no NaN forbids
 # Deviation of the flow from the camera's motion, in pixels, that is error alone, and that is motion of its own.
 _ERROR_PIXELS, _OWN_MOTION_PIXELS = 0.2, 0.45
 _FLOW_SCALE = 0.3
@@ -63,36 +64,6 @@ def _solve(matrix: np.ndarray, vector: np.ndarray) -> None:
         vector[i] /= matrix[i, i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def fit(flow: np.ndarray, motion: np.ndarray) -> None:
-    """Fit the motion to a flow by reweighted least squares, beginning from `motion`, which it overwrites."""
-    height, width = flow.shape[0], flow.shape[1]
-    matrix, basis = np.empty((3, 3)), np.ones(3)
-    right = np.empty((2, 3))
-    for turn in range(_FIT_ROUNDS):
-        matrix[:] = 0.0
-        right[:] = 0.0
-        for y in range(2, height - 2, _FIT_STRIDE):
-            for x in range(2, width - 2, _FIT_STRIDE):
-                basis[1], basis[2] = x - width / 2, y - height / 2
-                ex = flow[y, x, 0] - motion[0] - motion[1] * basis[1] - motion[2] * basis[2]
-                ey = flow[y, x, 1] - motion[3] - motion[4] * basis[1] - motion[5] * basis[2]
-                # the first round has no estimate yet: a median-like weight
-                error = ex * ex + ey * ey
-                weight = 1 / (0.1 + np.sqrt(error)) if turn == 0 else 1 / (1 + error / _FLOW_SCALE**2)
-                for i in range(3):
-                    for j in range(3):
-                        matrix[i, j] += weight * basis[i] * basis[j]
-                    right[0, i] += weight * basis[i] * flow[y, x, 0]
-                    right[1, i] += weight * basis[i] * flow[y, x, 1]
-        for i in range(3):
-            matrix[i, i] += 1e-6
-        _solve(matrix.copy(), right[0])
-        _solve(matrix, right[1])
-        motion[:3] = right[0]
-        motion[3:] = right[1]
-
-
 @njit(cache=True, nogil=True, inline="always")
 def _add(matrix: np.ndarray, i: int, j: int, y: float, sums: tuple[float, float, float]) -> None:
     """Add a row's sums of 1, x and x² to the 3 × 3 part of `matrix` at (i, j): the products of the basis 1, x, y."""
@@ -103,6 +74,62 @@ def _add(matrix: np.ndarray, i: int, j: int, y: float, sums: tuple[float, float,
     matrix[i + 1, j + 1] += xx
     matrix[i + 1, j + 2] += y * x
     matrix[i + 2, j + 2] += y * y * one
+
+
+@njit(cache=True, nogil=True)
+def _mirror(matrix: np.ndarray) -> None:
+    """Fill in what lies below the diagonal."""
+    for i in range(matrix.shape[0]):
+        for j in range(i):
+            matrix[i, j] = matrix[j, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def _weigh_flow(row: np.ndarray, py: float, motion: np.ndarray, first: bool) -> tuple:
+    """Sums over a row of a flow: weight × 1, x, x²; weight × dx × 1, x; weight × dy × 1, x."""
+    width = row.shape[0]
+    flat, start_x, start_y = row.reshape(-1), motion[0] + motion[2] * py, motion[3] + motion[5] * py
+    one = x_ = xx = dx = dx_x = dy = dy_x = 0.0
+    for k in range((width - 1) // _FIT_STRIDE):
+        px = 2 + k * _FIT_STRIDE - width / 2
+        u, v = float(flat[4 + 2 * _FIT_STRIDE * k]), float(flat[5 + 2 * _FIT_STRIDE * k])
+        ex, ey = u - start_x - motion[1] * px, v - start_y - motion[4] * px
+        error = ex * ex + ey * ey
+        # the first round has no estimate yet: a median-like weight
+        weight = 1 / (0.1 + np.sqrt(error)) if first else 1 / (1 + error / _FLOW_SCALE**2)
+        one += weight
+        x_ += weight * px
+        xx += weight * px * px
+        dx += weight * u
+        dx_x += weight * u * px
+        dy += weight * v
+        dy_x += weight * v * px
+    return (one, x_, xx), ((dx, dx_x), (dy, dy_x))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fit(flow: np.ndarray, motion: np.ndarray) -> None:
+    """Fit the motion to a flow by reweighted least squares, beginning from `motion`, which it overwrites."""
+    height = flow.shape[0]
+    matrix, right = np.empty((3, 3)), np.empty((2, 3))
+    for turn in range(_FIT_ROUNDS):
+        matrix[:] = 0.0
+        right[:] = 0.0
+        for y in range(2, height - 2, _FIT_STRIDE):
+            py = y - height / 2
+            weights, moved = _weigh_flow(flow[y], py, motion, turn == 0)
+            _add(matrix, 0, 0, py, weights)
+            for i, (one, x_) in enumerate(moved):
+                right[i, 0] += one
+                right[i, 1] += x_
+                right[i, 2] += py * one
+        _mirror(matrix)
+        for i in range(3):
+            matrix[i, i] += 1e-6
+        _solve(matrix.copy(), right[0])
+        _solve(matrix, right[1])
+        motion[:3] = right[0]
+        motion[3:] = right[1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -177,8 +204,7 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
         for i in range(6):
             # without texture nothing moves the estimate; positions count by their distance from the centre
             matrix[i, i] += 100.0 if i % 3 == 0 else 100.0 * previous.size
-            for j in range(i):
-                matrix[i, j] = matrix[j, i]
+        _mirror(matrix)
         _solve(matrix, step)
         motion += step
         moved = max(abs(step[0]), abs(step[3]))
@@ -187,7 +213,7 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
         rough_enough = moved < 0.03
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def follow(motion: np.ndarray, flow: np.ndarray) -> None:
     """Replace the flow by the motion where they agree up to the flow's error; blend up to a motion of its own."""
     height, width = flow.shape[0], flow.shape[1]

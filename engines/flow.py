@@ -15,7 +15,8 @@ from numba import njit
 
 from engines.camera import camera_motion, follow, inverse
 
-_F32 = np.float32
+_F32, _U32 = np.float32, np.uint32
+_ONE, _TWO, _THREE, _BYTE = _U32(8), _U32(16), _U32(24), _U32(255)  # places in a word of four bytes
 # The gate opens where the flow is at least OPEN_PIXELS long and leaves at most OPEN_RATIO of the squared difference
 # between the pictures; it closes again below the second pair. Interpolating noise alone lowers the ratio to .63.
 OPEN_PIXELS, CLOSE_PIXELS = 0.15, 0.08
@@ -95,6 +96,7 @@ class FlowGate:
         self._moving = np.zeros((height, width), np.uint8)
         self._region = np.ones((region, region), np.uint8)
         self._stay, self._moved = np.empty((2, height, width), np.float32)
+        self._corners = np.empty((height, width), np.uint32)
         self._smooth = np.empty((height, width, 2), np.float32)
         self._confidence = np.empty((height, width), np.float32)
 
@@ -114,7 +116,7 @@ class FlowGate:
         for state, (here, there, flow, brighter) in zip(
             self._open, ((previous, current, forward, -exposure), (current, previous, backward, exposure)), strict=True
         ):
-            stay, moved = _differences(here, there, flow, brighter, self._stay, self._moved)
+            stay, moved = _differences(here, there, self._corners, flow, brighter, self._stay, self._moved)
             cv2.blur(self._stay, window, dst=self._stay)
             cv2.blur(self._moved, window, dst=self._moved)
             cv2.blur(flow, (5, 5), dst=self._smooth)
@@ -164,32 +166,66 @@ def _median_difference(previous: np.ndarray, current: np.ndarray) -> float:
     return 0.0
 
 
+@njit(cache=True, nogil=True)
+def _pack_corners(picture: np.ndarray, out: np.ndarray) -> None:
+    """Put each pixel of (h, w) uint8, with those right of it, below it and below right of it, into a uint32.
+
+    The last row and column are repeated.
+    """
+    height, width = picture.shape
+    for y in range(height):
+        row, below, packed = picture[y], picture[min(y + 1, height - 1)], out[y]
+        for x in range(width - 1):
+            upper = _U32(row[x]) | _U32(row[x + 1]) << _ONE
+            packed[x] = upper | _U32(below[x]) << _TWO | _U32(below[x + 1]) << _THREE
+        upper = _U32(row[width - 1]) | _U32(row[width - 1]) << _ONE
+        packed[width - 1] = upper | _U32(below[width - 1]) << _TWO | _U32(below[width - 1]) << _THREE
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _between(packed: int, a: float, b: float) -> float:
+    """The picture at `a` right of and `b` below the pixel of `packed`, both from 0 to 1, in the type of `a`."""
+    kind = type(a)
+    left, right = kind(np.int32(packed & _BYTE)), kind(np.int32(packed >> _ONE & _BYTE))
+    low_left, low_right = kind(np.int32(packed >> _TWO & _BYTE)), kind(np.int32(packed >> _THREE))
+    upper, lower = left + (right - left) * a, low_left + (low_right - low_left) * a
+    return upper + (lower - upper) * b
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _differences(
-    here: np.ndarray, there: np.ndarray, flow: np.ndarray, brighter: float, stay: np.ndarray, moved: np.ndarray
+    here: np.ndarray,
+    there: np.ndarray,
+    corners: np.ndarray,
+    flow: np.ndarray,
+    brighter: float,
+    stay: np.ndarray,
+    moved: np.ndarray,
 ) -> tuple[float, float]:
-    """Squared differences to the other picture at the same pixel and at the flow's end; returns their means."""
+    """Squared differences to the other picture at the same pixel and at the flow's end; returns their means.
+
+    `corners` is scratch. Row by row, so that the processor takes many pixels at once: all but the look-up.
+    """
+    _pack_corners(there, corners)
     height, width = here.shape
-    # Unsigned, as no index counts from the end; a flow that is no number is read at 0.
-    flat, row, one = there.reshape(-1), np.uint32(width), np.uint32(1)
-    last_x, last_y, offset = np.uint32(width - 1), np.uint32(height - 1), _F32(brighter)
-    sum_stay, sum_moved = _F32(0), _F32(0)
+    flat, last_x, last_y, offset = corners.reshape(-1), _F32(width - 1), _F32(height - 1), _F32(brighter)
+    across, along, pixels = np.empty(width, _F32), np.empty(width, _F32), np.empty(width, _U32)
+    at, sum_stay, sum_moved = np.empty(width, np.int32), _F32(0), _F32(0)
     for y in range(height):
+        ours, theirs, motion, stay_row, moved_row = here[y], there[y], flow[y].reshape(-1), stay[y], moved[y]
+        for x in range(width):  # a flow that is no number is read at 0
+            u = min(max(_F32(0), _F32(np.int32(x)) + motion[2 * x]), last_x)
+            v = min(max(_F32(0), _F32(y) + motion[2 * x + 1]), last_y)
+            left, top = np.int32(u), np.int32(v)
+            across[x], along[x], at[x] = u - _F32(left), v - _F32(top), top * np.int32(width) + left
         for x in range(width):
-            value = _F32(here[y, x]) - offset
-            u = min(max(_F32(0), _F32(x) + flow[y, x, 0]), _F32(last_x))
-            v = min(max(_F32(0), _F32(y) + flow[y, x, 1]), _F32(last_y))
-            left, top = np.uint32(u), np.uint32(v)
-            right, bottom = min(np.uint32(left + one), last_x), min(np.uint32(top + one), last_y)
-            a, b = u - _F32(left), v - _F32(top)
-            above, below = np.uint32(top * row), np.uint32(bottom * row)
-            upper = _F32(flat[above + left]) * (_F32(1) - a) + _F32(flat[above + right]) * a
-            lower = _F32(flat[below + left]) * (_F32(1) - a) + _F32(flat[below + right]) * a
-            stayed = value - _F32(there[y, x])
-            warped = value - upper * (_F32(1) - b) - lower * b
-            stay[y, x], moved[y, x] = stayed * stayed, warped * warped
-            sum_stay += stay[y, x]
-            sum_moved += moved[y, x]
+            pixels[x] = flat[_U32(at[x])]
+        for x in range(width):
+            value = _F32(ours[x]) - offset
+            stayed, warped = value - _F32(theirs[x]), value - _between(pixels[x], across[x], along[x])
+            stay_row[x], moved_row[x] = stayed * stayed, warped * warped
+            sum_stay += stayed * stayed
+            sum_moved += warped * warped
     return float(sum_stay / here.size), float(sum_moved / here.size)
 
 
