@@ -5,8 +5,11 @@
 For each scene of a held-out clip, frames aligned by their optical flow as in `scripts.bench_coherence`:
 - change, in grey levels at a lag of 1 and 8 frames, of the photographs, of their reconstruction (strength 0), and of
   the paintings with fixed and with our noise;
-- correlation of the latent noise with that of 1 and 8 frames ago at the place that the alignment names: fixed, ours,
-  and ours on a flow that costs eight times as much. What it lacks of 1 the flow has lost; the rest is the network's.
+- correlation ρ of the latent noise with that of 1 and 8 frames ago at the place that the alignment names: fixed, ours,
+  ours on a flow that costs eight times as much, and noise carried along the very flow that aligns the frames.
+
+Below, the least change that such noise allows any network (`scripts.bench_noise_response`): the mean of √(1−ρ) over the
+scenes, against fixed noise's.
 """
 
 from __future__ import annotations
@@ -74,6 +77,7 @@ def scene_row(clip: str, start: int) -> dict:
         "fixed": (still, [(0.0, 0.0)] * len(frames)),
         "ours": carried(frames, DisFlow()),
         "slow flow": carried(frames, SlowFlow()),
+        "aligning flow": (carried_as_aligned(frames, flows), [(0.0, 0.0)] * len(frames)),
     }
     return {
         "start": start,
@@ -115,6 +119,17 @@ def carried(frames: list[np.ndarray], flow: FlowEstimator) -> tuple[list[np.ndar
     return noises, offsets
 
 
+def carried_as_aligned(frames: list[np.ndarray], flows: Flows) -> list[np.ndarray]:
+    """The latent noise of each frame on the flow that the frames are compared along, with nothing else."""
+    noise, here = TemporalNoise(CELLS, CELLS, 20, 1, seed=0), np.indices((SIDE, SIDE))[::-1].transpose(1, 2, 0)
+    noises = [noise.advance(np.zeros((SIDE, SIDE), np.uint8))[0].copy()]
+    for k in range(1, len(frames)):
+        there, _ = coherence.backward_map([frames[k], frames[k - 1]], 0, 1)
+        forward, backward = ((where - here).astype(np.float32) for where in (there, flows[k - 1, k][0]))
+        noises.append(noise.advance_with_flow(forward, backward)[0].copy())
+    return noises
+
+
 def correlation(noises: list[np.ndarray], offsets: Offsets, flows: Flows, lag: int) -> float:
     rows, columns = np.mgrid[0:CELLS, 0:CELLS].astype(np.float32) * CELL + (CELL - 1) / 2
     found = []
@@ -139,6 +154,10 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         values = [*(row["change"][name] for name in changes), *(row["correlation"][name] for name in noises)]
         lines.append(f"| {row['start']} | " + " | ".join(f"{a:g} / {b:g}" for a, b in values) + " |")
+    loss = {name: np.mean([np.sqrt(1 - np.array(row["correlation"][name])) for row in rows], axis=0) for name in noises}
+    fixed = loss.pop("fixed")
+    least = (f"{name} {a:.2f} / {b:.2f}" for name, (a, b) in ((name, value / fixed) for name, value in loss.items()))
+    lines += ["", f"least change for any network ÷ fixed: {', '.join(least)}"]
     return "\n".join(lines)
 
 
