@@ -75,7 +75,9 @@ class Guidance:
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Number) -> Tensor:
     """u + g·(c − u), arXiv 2207.12598; for estimates x̂₀, ε or network outputs of the same latent alike."""
-    return unconditional + scale * (conditional - unconditional)
+    if isinstance(scale, Tensor):  # which `lerp` takes only in the type of the rest
+        return unconditional + scale * (conditional - unconditional)
+    return torch.lerp(unconditional, conditional, scale)
 
 
 def guide_residual(
@@ -91,8 +93,9 @@ def guide_residual(
         scale: g > 1 of each row.
         delta: δ of each row.
     """
-    stock = limited_stock(x, reference, alpha)
-    unconditional = reference + (1 - delta) * stock
+    unconditional = reference
+    if isinstance(delta, Tensor) or delta != 1:
+        unconditional = reference + (1 - delta) * limited_stock(x, reference, alpha)
     ceiling = torch.maximum(_rms(conditional), _rms(unconditional)).clamp(min=CEILING)
     guided = guide(conditional, unconditional, scale)
     return guided * (ceiling / _rms(guided)).clamp(max=1)

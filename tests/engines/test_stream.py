@@ -365,11 +365,11 @@ def test_half_precision_runs_in_both_forms(network):
         assert x.dtype == torch.bfloat16 and t.dtype == torch.float32
         return torch.tanh(x)
 
-    for mode in ("none", "self"):
-        plan = Plan(lcm(2, 1.0, LEVELS, "v_prediction"), Guidance(mode, 1.5, 0.5))
-        stream = StreamBatch(predict, plan)
+    for mode, delta in (("none", 0.5), ("self", 0.5), ("initialize", 1.0), ("full", 1.0)):
+        plan = Plan(lcm(2, 1.0, LEVELS, "v_prediction"), Guidance(mode, 1.5, delta))
+        stream = StreamBatch(predict, plan, dict)
         [result] = stream.push([frame]) + stream.flush()
-        [expected] = denoise([frame], plan, predict)
+        [expected] = denoise([frame], plan, predict, dict)
         assert result.latent.dtype == expected.latent.dtype == torch.bfloat16
         error = (result.latent.float() - expected.latent.float()).abs().max()
         assert math.isfinite(error) and error < 0.2
