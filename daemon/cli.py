@@ -6,20 +6,11 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from daemon.arguments import BAD_INPUT, Parser
 from daemon.commands import config, ctl, run, serve, service, top
 from engines.api import ParameterError
 from engines.api.styles import STYLES
-
-BAD_INPUT = 2
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"driftcam: {message} (driftcam --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

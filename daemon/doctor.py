@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from daemon.arguments import Parser
 from engines.api import ParameterError
 from engines.api.findings import Finding
 
@@ -19,8 +20,6 @@ _PATIENCE = 1800.0  # s; a self-test builds engines
 
 def doctor(arguments: Sequence[str]) -> int:
     """Print the report; returns 1 where something is bad, else 0."""
-    from daemon.cli import Parser
-
     parser = Parser(prog="driftcam doctor", description="Look at this machine.")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--full", "--gpu", action="store_true", help="try every backend: build, run, compare, time")

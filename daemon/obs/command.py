@@ -10,12 +10,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from daemon.arguments import BAD_INPUT, Parser
 from daemon.errors import RunError
 from daemon.obs import find, follow, install, scenes
 from daemon.obs.remote import DEFAULT_PORT, Remote
 from engines.api import ParameterError
-
-BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="driftcam obs", description="Sets OBS up for Driftcam and follows it.")
+    parser = Parser(prog="driftcam obs", description="Sets OBS up for Driftcam and follows it.")
     commands = parser.add_subparsers(required=True)
     setup = commands.add_parser("setup", help="install the plugin; in a running OBS add scene, filters and output")
     setup.add_argument("--plugin", type=Path, metavar="PATH", help="folder or release archive (what make built)")
