@@ -76,7 +76,8 @@ class Anchor:
         previous = self._previous
         assert previous is not None
         half = _half(luma)
-        correlated = 2 * np.array(cv2.phaseCorrelate(self._half, half, self._window)[0])
+        # OpenCV puts the window onto the very pictures that it is given.
+        correlated = 2 * np.array(cv2.phaseCorrelate(self._half, half.copy(), self._window)[0])
         self._half = half
         # A pattern that repeats or a thing that moves for itself may correlate best.
         candidates = (np.zeros(2), self._motion, correlated)
@@ -131,5 +132,6 @@ def _limited_difference(a: np.ndarray, b: np.ndarray) -> float:
     for y in range(a.shape[0]):
         row, other = a[y], b[y]
         for x in range(row.size):
-            total += min(abs(int(row[x]) - int(other[x])), _OTHER_SURFACE)
+            difference = np.int32(row[x]) - np.int32(other[x])  # unsigned bytes would wrap
+            total += min(abs(int(difference)), _OTHER_SURFACE)
     return total / a.size

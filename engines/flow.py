@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from engines.camera import camera_motion, follow, inverse
+from engines.camera import FAST, camera_motion, follow, inverse
 
 _F32, _U32 = np.float32, np.uint32
 _ONE, _TWO, _THREE, _BYTE = _U32(8), _U32(16), _U32(24), _U32(255)  # places in a word of four bytes
@@ -36,7 +36,7 @@ class FlowEstimator(Protocol):
     """Estimates flow in both directions. Called from one thread, once a frame."""
 
     def estimate(self, previous: np.ndarray, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(forward, backward) of two (h, w) uint8 pictures; the arrays may be reused by the next call."""
+        """(forward, backward) of two (h, w) uint8 pictures, C-contiguous; the next call may use the arrays again."""
         ...
 
     def reset(self) -> None:
@@ -192,7 +192,7 @@ def _between(packed: int, a: float, b: float) -> float:
     return upper + (lower - upper) * b
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _differences(
     here: np.ndarray,
     there: np.ndarray,

@@ -75,7 +75,7 @@ class Guidance:
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Number) -> Tensor:
     """u + g·(c − u), arXiv 2207.12598; for estimates x̂₀, ε or network outputs of the same latent alike."""
-    if isinstance(scale, Tensor):  # which `lerp` takes only in the type of the rest
+    if isinstance(scale, Tensor) or conditional.dtype != unconditional.dtype:  # `lerp` wants one type of all
         return unconditional + scale * (conditional - unconditional)
     return torch.lerp(unconditional, conditional, scale)
 

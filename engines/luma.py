@@ -30,7 +30,8 @@ class WorkingLuma:
         if frame.ndim == 2:
             return cv2.resize(frame, (width, height), dst=out, interpolation=cv2.INTER_AREA)
         ratio = frame.shape[0] // height
-        if 3 <= ratio <= 256 and frame.shape[:2] == (ratio * height, ratio * width):
+        whole = frame.shape[:2] == (ratio * height, ratio * width)
+        if whole and 3 <= ratio <= 256 and frame.flags.c_contiguous:
             if self._sums.size != 3 * frame.shape[1]:
                 self._sums = np.empty(3 * frame.shape[1], np.uint16)
             _shrink(frame, ratio, self._sums, out)

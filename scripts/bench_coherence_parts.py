@@ -156,7 +156,7 @@ def table(rows: list[dict]) -> str:
         lines.append(f"| {row['start']} | " + " | ".join(f"{a:g} / {b:g}" for a, b in values) + " |")
     loss = {name: np.mean([np.sqrt(1 - np.array(row["correlation"][name])) for row in rows], axis=0) for name in noises}
     fixed = loss.pop("fixed")
-    least = (f"{name} {a:.2f} / {b:.2f}" for name, (a, b) in ((name, value / fixed) for name, value in loss.items()))
+    least = (f"{name} {a:.2f} / {b:.2f}" for name, value in loss.items() for a, b in [value / fixed])
     lines += ["", f"least change for any network ÷ fixed: {', '.join(least)}"]
     return "\n".join(lines)
 

@@ -19,33 +19,30 @@ def for_openvino(module: nn.Module) -> nn.Module:
     The weights are the same tensors.
     """
     result = copy.deepcopy(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())})
-    _replace(result)
+    for part in list(result.modules()):
+        for name, child in part._modules.items():  # `named_children` leaves out what is there twice
+            if isinstance(child, nn.GroupNorm):
+                setattr(part, name, _GroupNorm(child))
+        if isinstance(part, nn.Sequential):
+            _join(part)
     return result
 
 
-def _replace(module: nn.Module) -> None:
-    before: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.GroupNorm):
-            setattr(module, name, _GroupNorm(child))
-        elif (
-            isinstance(module, nn.Sequential)
-            and before is not None
-            and isinstance(before[1], nn.PixelUnshuffle)
-            and isinstance(child, nn.Conv2d)
-            and child.kernel_size == (1, 1)
-        ):
-            setattr(module, before[0], nn.Identity())
-            setattr(module, name, _unshuffling(child, before[1].downscale_factor))
-        else:
-            _replace(child)
-        before = name, child
+def _join(layers: nn.Sequential) -> None:
+    for i in range(len(layers) - 1):
+        unshuffle, conv = layers[i], layers[i + 1]
+        if isinstance(unshuffle, nn.PixelUnshuffle) and isinstance(conv, nn.Conv2d) and _is_pointwise(conv):
+            layers[i], layers[i + 1] = nn.Identity(), _unshuffling(conv, unshuffle.downscale_factor)
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
 
 
 class _GroupNorm(nn.Module):
     """Means of channels over all places, and of groups over their channels: nothing but the channels' means moves.
 
-    Takes (B, C, …); two passes, so that no digits cancel.
+    Takes (B, C, …) with at least one axis of places; two passes, so that no digits cancel.
     """
 
     group: Tensor

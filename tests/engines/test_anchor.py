@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines import Engine, Parameters
-from engines.anchor import Anchor
+from engines.anchor import Anchor, _mismatch
 from engines.shift import Shift
 from tests.engines.test_flow import texture, view
 
@@ -33,6 +33,34 @@ def test_the_scene_moves_by_whole_cells_or_not_at_all(speed: tuple[float, float]
         places.append(moved + anchor.offset - CELL * jumps)
     # rounding to pixels, and the error of the estimate
     assert np.abs(np.array(places) - places[0]).max() < 1.3, np.array(places)
+
+
+def test_sudden_jumps_of_a_noisy_camera_are_found() -> None:
+    """A tenth of the picture at once and back to the pan, which nothing before foretells."""
+    wrong, frames = 0, 0
+    for trial in range(12):
+        rng, anchor = np.random.default_rng(trial), Anchor(CELL)
+        scene = cv2.GaussianBlur(rng.integers(0, 256, (500, 500)).astype(np.float32), (0, 0), 2.5)
+        scene = cv2.normalize(scene, scene, 0, 255, cv2.NORM_MINMAX)
+        place, pan, step = np.zeros(2), rng.normal(0, 2, 2), np.zeros(2)
+        for k in range(14):
+            anchor.follow(view(scene, *(120 - place), noise=4, seed=k), scale=3.0)
+            wrong += int(np.abs(anchor._motion - step).max() > 0.5)
+            step = rng.normal(0, 9, 2) if k % 5 == 3 else pan
+            place, frames = place + step, frames + 1
+    assert wrong <= frames / 50, f"{wrong} of {frames} frames"
+
+
+@pytest.mark.parametrize("darker", [-2, 0, 2])
+def test_the_true_motion_explains_a_picture_best(darker: int) -> None:
+    scene = texture(200, 0) // 2 + 50
+    previous, current = view(scene, 0, 0, 96), view(scene, -6, 0, 96).astype(np.int16) - darker
+    current = current.astype(np.uint8)
+    scores = {shift: _mismatch(previous, current, np.array(shift)) for shift in ((0, 0), (6, 0), (-6, 0), (3, 2))}
+    assert min(scores, key=scores.__getitem__) == (6, 0)
+    assert scores[6, 0] == abs(darker)
+    difference = np.abs(current.astype(np.int16) - previous)
+    assert scores[0, 0] == pytest.approx(np.minimum(difference, 24).mean())
 
 
 def test_a_still_noisy_scene_stays_where_it_is() -> None:

@@ -161,9 +161,16 @@ def test_openvinos_group_norm_is_torchs(rows: int, places: tuple[int, ...], affi
 
 
 def test_openvinos_unshuffling_convolution_is_torchs() -> None:
-    network = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 7, 1), nn.PixelUnshuffle(2), nn.Conv2d(28, 5, 3))
+    again = nn.Conv2d(28, 28, 1)
+    network = nn.Sequential(
+        *(nn.PixelUnshuffle(4), nn.Conv2d(48, 7, 1), nn.PixelUnshuffle(2), nn.Conv2d(28, 28, 3, padding=1)),
+        *(again, nn.PixelUnshuffle(1), again, nn.PixelUnshuffle(2), nn.Conv2d(112, 6, 1, padding=1)),
+    )
     other = for_openvino(network)
-    assert [type(layer) for layer in other] == [nn.Identity, nn.Conv2d, nn.PixelUnshuffle, nn.Conv2d]
+    assert [type(layer) for layer in other] == [
+        *(nn.Identity, nn.Conv2d, nn.PixelUnshuffle, nn.Conv2d),
+        *(nn.Conv2d, nn.Identity, nn.Conv2d, nn.PixelUnshuffle, nn.Conv2d),
+    ]
     assert other[3].weight is network[3].weight, "no memory is spent twice"
-    x = torch.randn(2, 3, 32, 40)
+    x = torch.randn(2, 3, 32, 48)
     torch.testing.assert_close(other(x), network(x))

@@ -111,7 +111,8 @@ def test_style_vector_tells_pictures_apart():
 def test_degrade_keeps_the_variance_and_reaches_both_ends():
     photo, noise = torch.randn(1, 4, 64, 64), torch.randn(1, 4, 64, 64)
     assert torch.equal(degrade(photo, noise, torch.zeros(1)), photo)
-    torch.testing.assert_close(degrade(photo, noise, 0.3), degrade(photo, noise, torch.full((1,), 0.3)))
+    for level in (0.0, 0.3, 1.0):
+        torch.testing.assert_close(degrade(photo, noise, level), degrade(photo, noise, torch.full((1,), level)))
     assert torch.allclose(degrade(photo, noise, torch.ones(1)), noise, atol=1e-6)
     assert degrade(photo, noise, torch.full((1,), 0.5)).var().item() == pytest.approx(1, abs=0.05)
 
