@@ -58,7 +58,6 @@ class CheckpointSource:
 class CheckpointModel:
     """See `engines.model.Model`."""
 
-    hiding_fields = 0
 
     def __init__(
         self, checkpoint: Checkpoint, height: int, width: int, backend: Backend, progress: Progress | None = None

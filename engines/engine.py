@@ -306,7 +306,7 @@ class Engine:
         self._scaled = np.zeros((parameters.height, parameters.width, 3), np.uint8)
         self._luma = np.zeros(working_size(parameters.height, parameters.width), np.uint8)
         self._placed_luma = np.zeros(working_size(height, width), np.uint8)
-        fields = max(1, self.plan.schedule.noise_fields) + self.model.hiding_fields
+        fields = max(1, self.plan.schedule.noise_fields)
         identity = (self.model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
             self._noise_identity = identity

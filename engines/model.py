@@ -17,8 +17,7 @@ from engines.network import NetworkSpec
 from engines.schedules import Schedule
 
 Conditioning = Callable[[Tensor, Tensor], Condition]
-"""condition(photo (1, C, h, w), noises (fields, C, h, w)) -> one frame's row, without the batch axis; the last
-`Model.hiding_fields` of the noises are for it."""
+"""condition(photo (1, C, h, w), noises (fields, C, h, w)) -> one frame's row, without the batch axis."""
 
 
 class Model(Protocol):
@@ -28,13 +27,11 @@ class Model(Protocol):
         size: (height, width) in pixels.
         latent_size: (height, width) in latent cells.
         channels: of the latent.
-        hiding_fields: noise fields that its conditioning takes besides those of the steps.
     """
 
     size: tuple[int, int]
     latent_size: tuple[int, int]
     channels: int
-    hiding_fields: int
 
     def prepare(self, parameters: Parameters, rows: int) -> None:
         """Do ahead what `parameters` need, such as compiling for `rows` rows or encoding a prompt; from any thread."""

@@ -32,6 +32,7 @@ from engines.embedded.networks import (
     FlowUNet,
     degrade,
     hiding_level,
+    hiding_noise,
 )
 from engines.model import Conditioning, RowsNetwork
 from engines.network import BATCH, NetworkSpec, picture
@@ -85,7 +86,6 @@ class EmbeddedModel:
     """See `engines.model.Model`."""
 
     channels = LATENT_CHANNELS
-    hiding_fields = 1
 
     def __init__(
         self,
@@ -115,13 +115,13 @@ class EmbeddedModel:
         return self._velocity.ready(rows)
 
     def conditioning(self, parameters: Parameters) -> Conditioning:
-        """The photograph's latent hidden by the last noise field as far as the freedom says, and the style."""
+        """The photograph's latent, hidden as far as the freedom says, and the style."""
         style = style_condition(parameters)[0]
         hidden = float(hiding_level(parameters.freedom))
         level = torch.tensor(hidden)
 
         def condition(photo: Tensor, noises: Tensor) -> Condition:
-            return {"photo": degrade(photo, noises[-1:], hidden)[0], "level": level, "style": style}
+            return {"photo": degrade(photo, hiding_noise(noises[:1]), hidden)[0], "level": level, "style": style}
 
         return condition
 

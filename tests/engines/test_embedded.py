@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,9 @@ from engines.api import ParameterError, Parameters
 from engines.api.styles import STYLE_NAMES
 from engines.backends import open_backend
 from engines.embedded.model import WEIGHTS, EmbeddedSource, load_networks, style_condition
-from engines.embedded.networks import STYLE_DIM, degrade
+from engines.embedded.networks import STYLE_DIM, degrade, hiding_level, hiding_noise
 
+CLIP = Path(__file__).parents[2] / "scripts" / "clips" / "bigbuckbunny.mp4"
 BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
 
 
@@ -115,6 +119,40 @@ def test_degrade_keeps_the_variance_and_reaches_both_ends():
         torch.testing.assert_close(degrade(photo, noise, level), degrade(photo, noise, torch.full((1,), level)))
     assert torch.allclose(degrade(photo, noise, torch.ones(1)), noise, atol=1e-6)
     assert degrade(photo, noise, torch.full((1,), 0.5)).var().item() == pytest.approx(1, abs=0.05)
+
+
+def test_the_noise_of_the_step_hides_as_well_as_its_own():
+    """On a real clip and several styles: as sharp, as varied between seeds, and the same pictures on average."""
+    _, encoder, decoder, unet = load_networks(WEIGHTS)
+    generator, level = torch.Generator().manual_seed(0), torch.tensor([hiding_level(0.5)])
+    styles = [style_condition(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES[::5]]
+    painted = {"own": [], "the step's": []}
+    with torch.inference_mode():
+        photo = encoder(clip_frames())
+        for _, style in itertools.product(range(6), styles):
+            noise, own = torch.randn((2, *photo.shape), generator=generator)
+            for name, hiding in (("own", own), ("the step's", hiding_noise(noise))):
+                condition = degrade(photo, hiding, level)
+                rows = [v.expand(len(photo), *v.shape[1:]) for v in (torch.ones(1), level, style)]
+                painted[name].append(decoder(noise - unet(noise, condition, *rows)))
+    own, ours = (torch.stack(pictures).unflatten(0, (6, len(styles))) for pictures in painted.values())
+    for number in (sharpness, lambda pictures: pictures.std(0).mean()):
+        assert number(ours).item() == pytest.approx(number(own).item(), rel=0.05)
+    difference = (own.mean(0) - ours.mean(0)).square().mean().sqrt()
+    assert difference < own.std(0).square().mean().sqrt() / 4
+
+
+def sharpness(pictures: torch.Tensor) -> torch.Tensor:
+    return pictures.diff(dim=-1).abs().mean()
+
+
+def clip_frames() -> torch.Tensor:
+    """Some of the shipped clip, (B, 3, 256, 256) in [-1, 1]."""
+    capture, frames = cv2.VideoCapture(str(CLIP)), []
+    for number in range(0, 130, 40):
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+        frames.append(cv2.resize(capture.read()[1][:, -720:, ::-1], (256, 256), interpolation=cv2.INTER_AREA))
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def test_an_unknown_backend_is_refused():

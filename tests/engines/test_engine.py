@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engines import Engine, ParameterError, Parameters
 from engines.embedded.model import WEIGHTS, load_networks, style_condition
-from engines.embedded.networks import degrade, hiding_level
+from engines.embedded.networks import degrade, hiding_level, hiding_noise
 
 SMALL = Parameters(width=64, height=64, steps=1)
 
@@ -66,9 +66,11 @@ def test_one_step_is_the_flow_models_own_euler_step():
     _, encoder, decoder, unet = load_networks(WEIGHTS)
     with torch.no_grad():
         photo = encoder(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
-        x = 0.4 * photo + 0.6 * noise[:1]
+        x = 0.4 * photo + 0.6 * noise
         level = torch.tensor([hiding_level(0.4)])
-        velocity = unet(x, degrade(photo, noise[1:], level), torch.tensor([0.6]), level, style_condition(SMALL))
+        velocity = unet(
+            x, degrade(photo, hiding_noise(noise[:1]), level), torch.tensor([0.6]), level, style_condition(SMALL)
+        )
         expected = ((decoder(x - 0.6 * velocity) + 1) * 127.5).clamp(0, 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(result - expected).max() <= 1
 
