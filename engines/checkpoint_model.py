@@ -58,7 +58,6 @@ class CheckpointSource:
 class CheckpointModel:
     """See `engines.model.Model`."""
 
-
     def __init__(
         self, checkpoint: Checkpoint, height: int, width: int, backend: Backend, progress: Progress | None = None
     ) -> None:
