@@ -31,20 +31,24 @@ class Frame:
         noises: unit Gaussian fields, (at least `Schedule.noise_fields`, C, h, w); the first enters at step 1.
         condition: one row of the network's condition, tensors without the batch axis.
         tag: handed back with the result, for example index and capture time.
+        difference: x̂₀_c − x̂₀_u of the first step of an earlier frame, (C, h, w), which `denoise` takes for this one's
+            in guidance `initialize`; None asks the network.
     """
 
     latent: Tensor
     noises: Tensor
     condition: Condition = field(default_factory=dict)
     tag: object = None
+    difference: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A denoised latent (C, h, w), owned by the caller, and the frame's tag."""
+    """A denoised latent (C, h, w), owned by the caller, the frame's tag, and what `Frame.difference` may be next."""
 
     latent: Tensor
     tag: object
+    difference: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,9 @@ def denoise(
         negative_rows = unconditional(condition)
         with_negative = {key: torch.cat([value, negative_rows[key]]) for key, value in condition.items()}
     x = add_noise(latent, _rows([frame.noises[0] for frame in frames]), steps[0].alpha, steps[0].sigma)
-    reference = latent
+    reference, difference = latent, _known_difference(frames, mode)
     for i, step in enumerate(steps):
-        doubled = mode == "full" or (mode == "initialize" and i == 0)
+        doubled = mode == "full" or (mode == "initialize" and difference is None)
         seen = torch.cat([x, x]) if doubled else x
         t = _times(step.timestep, len(seen), x.device)
         output = predict(seen, t, with_negative if doubled else condition)
@@ -129,13 +133,22 @@ def denoise(
             output = guide(output[: len(x)], output[len(x) :], guidance.scale)
         elif doubled:
             output, negative = output.chunk(2)
-            reference = estimate(x, negative, *step.estimate)
+            difference = estimate(x, output, *step.estimate) - estimate(x, negative, *step.estimate)
         x0 = estimate(x, output, *step.estimate)
+        if difference is not None and i == 0:
+            reference = x0 - difference
         if mode in ("self", "initialize"):
             x0 = guide_residual(x0, x, reference, step.alpha, guidance.scale, guidance.delta)
         noise = _rows([frame.noises[i + 1] for frame in frames]) if step.renoises else None
         x = advance(x, x0, noise, *step.advance)
-    return [Finished(row, frame.tag) for row, frame in zip(x, frames, strict=True)]
+    differences = [None] * len(frames) if difference is None else difference
+    return [Finished(row, frame.tag, d) for row, frame, d in zip(x, frames, differences, strict=True)]
+
+
+def _known_difference(frames: Sequence[Frame], mode: str) -> Tensor | None:
+    """All frames' `Frame.difference`; None if one of them has none: a call has all the unconditional rows or none."""
+    known = [frame.difference for frame in frames if frame.difference is not None]
+    return _rows(known) if mode == "initialize" and len(known) == len(frames) else None
 
 
 def _times(timestep: float | Tensor, rows: int, device: torch.device) -> Tensor:

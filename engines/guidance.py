@@ -15,7 +15,8 @@ is the noise that would lead from the current latent back to one fixed *referenc
     stock = (x − A·r)/B,    r = the input's latent (`self`) or x̂₀_u of the first step (`initialize`),
 
 so r is the only thing to remember, it belongs to the frame, and nothing feeds back from one frame to
-the next. With ε_u = δ·stock the unconditional estimate becomes r + (1−δ)·(B/A)·stock.
+the next. (A stream may take x̂₀_c − x̂₀_u of the first step from the frame before, `Frame.difference`: r is then this
+frame's x̂₀_c less that.) With ε_u = δ·stock the unconditional estimate becomes r + (1−δ)·(B/A)·stock.
 
 Two bounds make this stable for every strength, g, δ and number of steps:
 

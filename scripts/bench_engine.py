@@ -51,29 +51,32 @@ Variant = tuple[Parameters, dict[str, Any]]
 """Parameters and the other arguments of an engine."""
 
 
-def measure(frames: int, *variants: Variant) -> list[dict]:
-    """Medians in ms of every stage and of the whole frame, of engines that take each frame in turn.
+def measure(frames: int, *variants: Variant, mean: bool = False) -> list[dict]:
+    """Times in ms of every stage and of the whole frame, of engines that take each frame in turn.
 
+    Medians; means where frames of one engine are to differ.
     In a process of their own: where others were before, their threads slow all that come later.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_measured, frames, variants).result()
+        return process.submit(_measured, frames, variants, mean).result()
 
 
-def _measured(count: int, variants: Sequence[Variant]) -> list[dict]:
+def _measured(count: int, variants: Sequence[Variant], mean: bool) -> list[dict]:
     frames, machines = pan(count + 8), [Engine(parameters, **engine) for parameters, engine in variants]
     for number, frame in enumerate(frames):
         for machine in machines:
             if number == 8:
                 machine.clock.clear()
             machine.step(frame)
-    return [_medians(machine) for machine in machines]
+    return [_times(machine, count, mean) for machine in machines]
 
 
-def _medians(machine: Engine) -> dict:
+def _times(machine: Engine, count: int, mean: bool) -> dict:
     report = machine.report()
     stages = {name: value["p50"] for name, value in report["stages_ms"].items()}
+    if mean:
+        stages = {name: value["sum"] / count for name, value in report["histogram_ms"]["stages"].items()}
     network = sum(stages.get(name, 0) for name in NETWORK)
     frame_ms = stages["frame"]
     return {
@@ -107,11 +110,11 @@ def pipelines(frames: int, size: int) -> list[dict]:
 
 
 def guidance(frames: int, size: int) -> list[dict]:
-    """Of n steps, `initialize` adds one row of the network and `full` n."""
+    """Of n steps, `full` adds n rows of the network, and `initialize` one on every third frame."""
     table, modes = [], ("none", "self", "initialize", "full")
     for steps in (4, 8):
         parameters = Parameters(width=size, height=size, steps=steps, guidance_scale=1.5)
-        rows = measure(frames, *((parameters.replace(guidance=mode), {}) for mode in modes))
+        rows = measure(frames, *((parameters.replace(guidance=mode), {}) for mode in modes), mean=True)
         named = [{"name": f"{mode}, {steps} steps", **row} for mode, row in zip(modes, rows, strict=True)]
         table += with_ratio(named, named[0]["name"])
     return table

@@ -75,6 +75,23 @@ def test_one_step_is_the_flow_models_own_euler_step():
     assert np.abs(result - expected).max() <= 1
 
 
+def test_what_no_style_would_paint_is_asked_for_on_every_third_frame_and_after_a_cut():
+    machine = Engine(SMALL.replace(guidance="initialize", guidance_scale=1.6, steps=2), backend="torch")
+    rows, predict = [], machine.model.predict
+    machine.model.predict = lambda x, t, c: rows.append(len(x)) or predict(x, t, c)  # type: ignore[method-assign]
+    still, other = scene(1), scene(7)
+    results = [machine.step(still) for _ in range(4)]
+    assert rows == [2, 1, 1, 1, 1, 1, 2, 1]
+    np.testing.assert_array_equal(results[1], results[0])
+    rows.clear()
+    machine.step(other)
+    assert rows == [2, 1]
+    rows.clear()
+    machine.update(machine.parameters.replace(styles=(("inferno", 1.0),)))
+    machine.step(other)
+    assert rows == [2, 1]
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (50, 70, 1), (33, 91, 3), (120, 40, 4)])
 def test_frames_of_any_size_and_kind_give_the_configured_size(engine, shape):
     frame = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -373,3 +374,23 @@ def test_half_precision_runs_in_both_forms(network):
         assert result.latent.dtype == expected.latent.dtype == torch.bfloat16
         error = (result.latent.float() - expected.latent.float()).abs().max()
         assert math.isfinite(error) and error < 0.2
+
+
+def test_a_known_difference_spares_the_unconditional_rows(network):
+    """The frame's own gives the same picture; where one of several is missing, all are asked for."""
+    plan = Plan(flow(3, 0.9), Guidance("initialize", 1.7))
+    frames = [make_frame(0), make_frame(1)]
+    asked = denoise(frames, plan, network.predict, network.unconditional)
+    assert network.rows == [4, 2, 2]
+    known = [dataclasses.replace(f, difference=done.difference) for f, done in zip(frames, asked, strict=True)]
+    network.rows.clear()
+    again = denoise(known, plan, network.predict, network.unconditional)
+    assert network.rows == [2, 2, 2]
+    for first, second in zip(asked, again, strict=True):
+        torch.testing.assert_close(second.latent, first.latent)
+        torch.testing.assert_close(second.difference, first.difference)
+    denoise([known[0], frames[1]], plan, network.predict, network.unconditional)
+    assert network.rows[3:] == [4, 2, 2]
+    for mode in ("none", "self", "full"):
+        [done] = denoise(known[:1], Plan(flow(3, 0.9), Guidance(mode, 1.7)), network.predict, network.unconditional)
+        assert done.difference is None
