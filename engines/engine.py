@@ -35,9 +35,9 @@ from engines.temporal import TemporalNoise
 from engines.timing import StageClock
 
 PIPELINES = ("sequential", "stream")
-# Frames for which guidance `initialize` asks the network once what it would paint without a style. On a CPU each row
-# takes its time; asked every third frame, real clips are as steady as asked on every one, or steadier.
-_HELD_FRAMES = 3
+# Frames for which guidance `initialize` asks the network once what it would paint without a style: on a CPU each
+# question takes a row's time. Real clips are as steady as with one on every frame, within 5 % (`scripts.bench_guidance`).
+HELD_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -375,9 +375,9 @@ class Engine:
         return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, self._held_difference())
 
     def _held_difference(self) -> Tensor | None:
-        """What style and absence of a style made of the frames before, moved with the scene; see `_HELD_FRAMES`."""
+        """What style and absence of a style made of the frames before, moved with the scene; see `HELD_FRAMES`."""
         self._held += 1
-        if self._held >= _HELD_FRAMES or self._noise.cut or self.parameters.noise == "independent":
+        if self._held >= HELD_FRAMES or self._noise.cut or self.parameters.noise == "independent":
             self._difference = None
         if self._difference is None:
             self._held = 0

@@ -61,11 +61,7 @@ def main() -> None:
 
 
 def scene_row(clip: str, start: int) -> dict:
-    frames = [
-        np.ascontiguousarray(cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
-        for f in coherence.read(clip, start)
-    ]
-    flows = {(k - lag, k): coherence.backward_map(frames, k - lag, k) for lag in LAGS for k in range(lag, len(frames))}
+    frames, flows = scene(clip, start)
     painted = {
         "photographs": frames,
         "reconstruction": paint(frames, strength=0.0),
@@ -86,6 +82,16 @@ def scene_row(clip: str, start: int) -> dict:
             name: [correlation(noise, offsets, flows, lag) for lag in LAGS] for name, (noise, offsets) in noises.items()
         },
     }
+
+
+def scene(clip: str, start: int) -> tuple[list[np.ndarray], Flows]:
+    """The frames, and where the pixels of later ones lie in earlier ones."""
+    frames = [
+        np.ascontiguousarray(cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+        for f in coherence.read(clip, start)
+    ]
+    flows = {(k - lag, k): coherence.backward_map(frames, k - lag, k) for lag in LAGS for k in range(lag, len(frames))}
+    return frames, flows
 
 
 def paint(frames: list[np.ndarray], **parameters: object) -> list[np.ndarray]:
