@@ -36,7 +36,8 @@ from engines.timing import StageClock
 
 PIPELINES = ("sequential", "stream")
 # Frames for which guidance `initialize` asks the network once what it would paint without a style: on a CPU each
-# question takes a row's time. Real clips are as steady as with one on every frame, within 5 % (`scripts.bench_guidance`).
+# question takes a row's time. Real clips are as steady as with one on every frame, within 5 %
+# (`scripts.bench_guidance`).
 HELD_FRAMES = 3
 
 

@@ -2,9 +2,9 @@
 
     python -m scripts.bench_guidance [--json] [--scale 1.5]
 
-For scenes of a held-out clip, asked on every frame, every second, third and fourth: change between aligned frames (grey
-levels at a lag of 1 and 8 frames, as in `scripts.bench_coherence_parts`), and the distance to asking on every frame as a
-share of what guidance changes at all (root mean squares). What it saves is in `scripts.bench_engine`.
+For scenes of a held-out clip, asked on every frame, every second, third and fourth: change between aligned frames
+(grey levels at a lag of 1 and 8 frames, as in `scripts.bench_coherence_parts`), and the distance to asking on every
+frame as a share of what guidance changes at all (root mean squares). What it saves is in `scripts.bench_engine`.
 """
 
 from __future__ import annotations
