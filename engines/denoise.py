@@ -118,12 +118,12 @@ def denoise(
     steps = _together(plans, frames[0].latent.device)
     latent = _rows([frame.latent for frame in frames])
     condition = {key: _rows([frame.condition[key] for frame in frames]) for key in frames[0].condition}
-    with_negative = condition
-    if unconditional is not None and mode in ("full", "initialize"):
+    with_negative, difference = condition, _known_difference(frames, mode)
+    if unconditional is not None and (mode == "full" or (mode == "initialize" and difference is None)):
         negative_rows = unconditional(condition)
         with_negative = {key: torch.cat([value, negative_rows[key]]) for key, value in condition.items()}
     x = add_noise(latent, _rows([frame.noises[0] for frame in frames]), steps[0].alpha, steps[0].sigma)
-    reference, difference = latent, _known_difference(frames, mode)
+    reference = latent
     for i, step in enumerate(steps):
         doubled = mode == "full" or (mode == "initialize" and difference is None)
         seen = torch.cat([x, x]) if doubled else x
@@ -178,6 +178,8 @@ def check_frames(frames: Sequence[Frame], plan: Plan) -> None:
         if noises.shape[1:] != latent.shape or len(noises) < fields or noises.dtype != latent.dtype:
             wanted = f"give at least {fields} noise fields of the latent's shape and dtype, {_describe(latent)}"
             raise ParameterError("noises", _describe(noises), wanted)
+        if frame.difference is not None and not _alike(frame.difference, latent):
+            raise ParameterError("difference", _describe(frame.difference), f"give (C, h, w) like {_describe(latent)}")
         if frame.condition.keys() != first.condition.keys():
             raise ParameterError("condition", sorted(frame.condition), f"give the keys {sorted(first.condition)}")
         for key, value in frame.condition.items():

@@ -37,7 +37,7 @@ from engines.timing import StageClock
 PIPELINES = ("sequential", "stream")
 # Frames for which guidance `initialize` asks the network once what it would paint without a style: on a CPU each
 # question takes a row's time. Real clips are as steady as with one on every frame, within 5 %
-# (`scripts.bench_guidance`).
+# (`scripts.bench_guidance`). Asked at once where the noise is another or the scene lies on other cells.
 HELD_FRAMES = 3
 
 
@@ -376,16 +376,12 @@ class Engine:
         return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, self._held_difference())
 
     def _held_difference(self) -> Tensor | None:
-        """What style and absence of a style made of the frames before, moved with the scene; see `HELD_FRAMES`."""
+        """What a style changed in the frame before, where this one is like it; see `HELD_FRAMES`."""
+        p = self.parameters
+        carried = p.noise == "warped" and p.refresh == p.degradation == 0 and not self._noise.cut
         self._held += 1
-        if self._held >= HELD_FRAMES or self._noise.cut or self.parameters.noise == "independent":
-            self._difference = None
-        if self._difference is None:
-            self._held = 0
-            return None
-        x, y = self._anchor.jump
-        if (x, y) != (0, 0):
-            self._difference = self._difference.roll((y, x), (1, 2))
+        if self._held >= HELD_FRAMES or not carried or self._anchor.jump != (0, 0) or self._difference is None:
+            self._held, self._difference = 0, None
         return self._difference
 
     def finish(self, done: list[Finished]) -> list[Stylised]:

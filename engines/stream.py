@@ -2,7 +2,8 @@
 
 Frame k takes its first step while frame k−1 takes its second, and so on: one network call of n rows
 serves n frames, and the output lags n−1 pushes. `engines.denoise.denoise` runs the same frames one after the other;
-it gives the same latents, lags nothing and suits a CPU, where a batch saves little.
+it gives the same latents, lags nothing and suits a CPU, where a batch saves little. (There a frame may bring its
+`difference`; here, where one more row is cheap, it is asked for on every frame.)
 
 Everything a frame needs travels with it (noise, conditions, schedule, guidance), so a change of parameters
 concerns the frames that enter after it; those in flight finish as they began, and leave in order.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engines import Parameters
 from engines.embedded.model import WEIGHTS, load_networks, style_condition
-from engines.embedded.networks import degrade, hiding_level
+from engines.embedded.networks import degrade, hiding_level, hiding_noise
 from scripts import bench_coherence as coherence
 from scripts.training import data
 from scripts.training.autoencoder import to_pixels
@@ -51,8 +51,8 @@ def row(freedom: float, steps: int) -> dict:
     photo = encoder(to_pixels(np.stack(frames)))
     level, times = float(hiding_level(freedom)), torch.linspace(1, 0, steps + 1).tolist()
 
-    def paint(style: str, noise: Tensor, hiding: Tensor) -> Tensor:
-        condition, x = degrade(photo, hiding, level), noise
+    def paint(style: str, noise: Tensor) -> Tensor:
+        condition, x = degrade(photo, hiding_noise(noise), level), noise
         styles = style_condition(Parameters(styles=((style, 1.0),))).expand(len(x), -1)
         for now, following in itertools.pairwise(times):
             t, levels = torch.full((len(x),), now), torch.full((len(x),), level)
@@ -62,9 +62,9 @@ def row(freedom: float, steps: int) -> dict:
     def change(correlation: float) -> float:
         squares = []
         for style, _ in itertools.product(STYLES, range(DRAWS)):
-            noises = [torch.randn_like(photo) for _ in range(2)]
-            others = [correlation * n + math.sqrt(1 - correlation**2) * torch.randn_like(n) for n in noises]
-            squares.append((paint(style, *noises) - paint(style, *others)).square().mean().item())
+            noise = torch.randn_like(photo)
+            other = correlation * noise + math.sqrt(1 - correlation**2) * torch.randn_like(noise)
+            squares.append((paint(style, noise) - paint(style, other)).square().mean().item())
         return math.sqrt(np.mean(squares))
 
     independent = change(0.0)

@@ -137,6 +137,11 @@ def text(report: dict, build: Path) -> str:
         f"| {f} | {r['style_accuracy']:.1%} | {r['edge_correlation']:.3f} | {r['seed_difference']:.3f} |"
         for f, r in report["by_freedom"].items()
     )
+    hidden = "\n".join(
+        f"| {r['steps']} | {r['freedom']} | {'the same, on other channels' if r['as_in_a_stream'] else 'its own'} "
+        f"| {r['style_accuracy']:.1%} | {r['edge_correlation']:.3f} | {r['seed_difference']:.3f} |"
+        for r in report["hidden_by"]
+    )
     strength = report["distance_from_input_by_strength"]
     sources = "\n".join(f"| {s.package} (Debian) | {s.licence} |" for s in data.SOURCES)
     clips = ", ".join(f"{name} {value:.1f} dB" for name, value in report["clips"].items())
@@ -175,6 +180,13 @@ magnitudes of output and photograph. Strength 1 unless said otherwise; 26 styles
 | freedom (4 steps) | right style | edge correlation | mean difference of two seeds |
 |---|---|---|---|
 {freedom}
+
+What hides the photograph: noise of its own, as above and in training, or, as in a stream, that of the latent
+(`hiding_noise`).
+
+| steps | freedom | noise | right style | edge correlation | mean difference of two seeds |
+|---|---|---|---|---|---|
+{hidden}
 
 | strength | {" | ".join(f"{s}" for s in strength)} |
 |---|{"---|" * len(strength)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.embedded.networks import Decoder, Encoder, FlowUNet, degrade, hiding_level
+from engines.embedded.networks import Decoder, Encoder, FlowUNet, degrade, hiding_level, hiding_noise
 from scripts.training.autoencoder import to_pixels
 from scripts.training.teacher import NAMED, VECTOR
 
@@ -133,9 +133,20 @@ class Judge:
         self.taught = to_pixels(np.stack(taught))
 
     @torch.no_grad()
-    def run(self, *, strength: float = 1.0, freedom: float = DEFAULT_FREEDOM, steps: int = 4, seed: int = 0) -> Tensor:
+    def run(
+        self,
+        *,
+        strength: float = 1.0,
+        freedom: float = DEFAULT_FREEDOM,
+        steps: int = 4,
+        seed: int = 0,
+        as_in_a_stream: bool = False,
+    ) -> Tensor:
+        """Pixels of all samples; what hides the photograph is `hiding_noise` `as_in_a_stream`, else noise of its own."""
         generator = torch.Generator().manual_seed(seed)
         noise, hiding = (torch.randn(self.photo.shape, generator=generator) for _ in range(2))
+        if as_in_a_stream:
+            hiding = hiding_noise(noise)
         parts = []
         for rows in torch.arange(len(self.photo)).split(13):
             latent = euler(self.unet, self.photo[rows], self.style[rows], noise[rows], hiding[rows],
@@ -164,6 +175,15 @@ class Judge:
                 "edge_correlation": edge_correlation(a, self.pixels).mean().item(),
                 "seed_difference": (a - b).abs().mean().item() / 2,
             }
+        hidden = []
+        for steps, freedom, stream in product((1, 4), (0.3, 0.7), (False, True)):
+            a, b = (self.run(steps=steps, freedom=freedom, seed=seed, as_in_a_stream=stream) for seed in (1, 2))
+            numbers = {
+                "style_accuracy": accuracy(classifier, a, self.labels),
+                "edge_correlation": edge_correlation(a, self.pixels).mean().item(),
+                "seed_difference": (a - b).abs().mean().item() / 2,
+            }
+            hidden.append({"steps": steps, "freedom": freedom, "as_in_a_stream": stream, **numbers})
         by_strength = {}
         for strength in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
             out = self.run(strength=strength)
@@ -175,5 +195,6 @@ class Judge:
             },
             "by_steps": by_steps,
             "by_freedom": by_freedom,
+            "hidden_by": hidden,
             "distance_from_input_by_strength": by_strength,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import cv2
@@ -83,13 +84,32 @@ def test_what_no_style_would_paint_is_asked_for_on_every_third_frame_and_after_a
     results = [machine.step(still) for _ in range(4)]
     assert rows == [2, 1, 1, 1, 1, 1, 2, 1]
     np.testing.assert_array_equal(results[1], results[0])
+    large = np.hstack([other, other, other])
+    for change in ({}, {"styles": (("inferno", 1.0),)}, {"noise": "fixed"}, {"noise": "warped", "degradation": 0.5}):
+        machine.update(machine.parameters.replace(**change))
+        rows.clear()
+        machine.step(other)
+        assert rows == [2, 1], change
+    for noise, more in (
+        ("fixed", {}),
+        ("independent", {}),
+        ("warped", {"degradation": 0.5}),
+        ("warped", {"refresh": 0.5}),
+    ):
+        machine.update(machine.parameters.replace(**{"degradation": 0.0, "refresh": 0.0, "noise": noise, **more}))
+        rows.clear()
+        for _ in range(3):
+            machine.step(other)
+        assert rows == [2, 1] * 3, "noise that is not the frame's before"
+    machine.update(machine.parameters.replace(noise="warped", refresh=0.0))
     rows.clear()
-    machine.step(other)
-    assert rows == [2, 1]
-    rows.clear()
-    machine.update(machine.parameters.replace(styles=(("inferno", 1.0),)))
-    machine.step(other)
-    assert rows == [2, 1]
+    jumps = []
+    for k in range(8):  # half a cell a frame
+        machine.step(np.ascontiguousarray(large[:, 4 * k : 4 * k + 64]))
+        jumps.append(machine._anchor.jump != (0, 0))
+    asked = [pair == (2, 1) for pair in itertools.pairwise(rows)][::2]
+    assert any(jumps) and all(a or not j for a, j in zip(asked, jumps, strict=True)), "the scene lies on other cells"
+    assert not all(asked)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (50, 70, 1), (33, 91, 3), (120, 40, 4)])

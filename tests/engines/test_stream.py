@@ -253,6 +253,7 @@ def bad_frames() -> dict[str, Frame]:
         "noises": Frame(good.latent, good.noises[:1], good.condition),
         "noises ": Frame(good.latent, good.noises[..., 1:], good.condition),
         "noises  ": Frame(good.latent, good.noises.double(), good.condition),
+        "difference": dataclasses.replace(good, difference=good.latent[:1]),
         "condition": Frame(good.latent, good.noises, {"style": good.condition["style"]}),
         "condition 'style'": Frame(good.latent, good.noises, good.condition | {"style": torch.zeros(7)}),
     }
