@@ -142,7 +142,7 @@ class Judge:
         seed: int = 0,
         as_in_a_stream: bool = False,
     ) -> Tensor:
-        """Pixels of all samples; what hides the photograph is `hiding_noise` `as_in_a_stream`, else noise of its own."""
+        """Pixels of all samples; `as_in_a_stream` the photograph is hidden by `hiding_noise`, not by its own noise."""
         generator = torch.Generator().manual_seed(seed)
         noise, hiding = (torch.randn(self.photo.shape, generator=generator) for _ in range(2))
         if as_in_a_stream:
