@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import resource
-import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +22,10 @@ from engines.denoise import Finished, Frame, Plan, denoise
 from engines.frames import as_rgb
 from engines.gate import SimilarityGate
 from engines.guidance import Guidance
+from engines.held_difference import HeldDifference
 from engines.insight import insight
 from engines.luma import WorkingLuma, working_size
+from engines.memory import peak_memory_mb
 from engines.model import Model
 from engines.models import Models, open_source
 from engines.numba_kernels import compile_kernels
@@ -35,10 +35,6 @@ from engines.temporal import TemporalNoise
 from engines.timing import StageClock
 
 PIPELINES = ("sequential", "stream")
-# Frames for which guidance `initialize` asks the network once what it would paint without a style: on a CPU each
-# question takes a row's time. Real clips are as steady as with one on every frame, within 5 %
-# (`scripts.bench_guidance`). Asked at once where the noise is another or the scene lies on other cells.
-HELD_FRAMES = 3
 
 
 @dataclass(frozen=True)
@@ -123,8 +119,7 @@ class Engine:
         self._building: Future[Model] | None = None
         self._frames = self._skipped = 0
         self._newest = -(2**63)
-        self._held = 0
-        self._difference: Tensor | None = None
+        self._held = HeldDifference()
         self._last: np.ndarray | None = None
         self._gate = SimilarityGate(self.parameters.seed)
         compile_kernels()  # before the networks: numba's compiler does not bear their imports beside it
@@ -303,7 +298,7 @@ class Engine:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""
         self.parameters = parameters
         self._gate.reset()  # even a still picture is to show the change
-        self._difference = None
+        self._held.forget()
         self._condition = self.model.conditioning(parameters)
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
         self.plan = Plan(self.model.schedule(parameters.steps, parameters.strength), guidance)
@@ -373,16 +368,14 @@ class Engine:
 
     def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
         # A copy: other streams may share the encoder and use it before this frame is denoised.
-        return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, self._held_difference())
+        difference = self._held.next(alike=self._like_the_last())
+        return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, difference)
 
-    def _held_difference(self) -> Tensor | None:
-        """What a style changed in the frame before, where this one is like it; see `HELD_FRAMES`."""
+    def _like_the_last(self) -> bool:
+        """Whether the frame has the noise of the one before, carried, and its scene lies on the same cells."""
         p = self.parameters
         carried = p.noise == "warped" and p.refresh == p.degradation == 0 and not self._noise.cut
-        self._held += 1
-        if self._held >= HELD_FRAMES or not carried or self._anchor.jump != (0, 0) or self._difference is None:
-            self._held, self._difference = 0, None
-        return self._difference
+        return carried and self._anchor.jump == (0, 0)
 
     def finish(self, done: list[Finished]) -> list[Stylised]:
         """The last part of `process`: decoded results. All but the last are copies."""
@@ -394,7 +387,7 @@ class Engine:
         return results
 
     def _decoded(self, done: Finished) -> Stylised:
-        self._difference = done.difference
+        self._held.keep(done.difference)
         tag = done.tag
         assert isinstance(tag, _Tag)
         with self.clock.stage("decode"):
@@ -405,9 +398,3 @@ class Engine:
         x, y = tag.offset
         self._shift_out(image, -x, -y, self._last)
         return Stylised(self._last, tag.pts, tag.index)
-
-
-def peak_memory_mb() -> int:
-    """Largest resident size of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)

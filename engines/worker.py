@@ -14,7 +14,6 @@ import ctypes
 import gc
 import importlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -39,6 +38,7 @@ from engines.api.parameters import Parameters
 from engines.fork_server import become_a_child, stay_alone
 from engines.hosted import HostedStream
 from engines.inbox import Inbox
+from engines.memory import peak_memory_mb
 
 PR_SET_PDEATHSIG = 1
 
@@ -253,8 +253,7 @@ def tell_the_end(link: Link, error: Exception) -> None:
 
 def memory(host: Host) -> dict[str, Any]:
     """MiB: the most of this process so far, and what is left where the networks run."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"memory_peak_mb": peak, "device_free_mb": host.free_mb()}
+    return {"memory_peak_mb": peak_memory_mb(), "device_free_mb": host.free_mb()}
 
 
 def open_host(name: str, model: ModelFiles) -> Host:

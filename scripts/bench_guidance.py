@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-import engines.engine
+from engines import held_difference
 from scripts import bench_coherence as coherence
 from scripts.bench_coherence_parts import Flows, change, paint, scene
 from scripts.training import data
@@ -45,11 +45,11 @@ def row(start: int, scale: float) -> dict:
 
 
 def guided(frames: list[np.ndarray], scale: float, every: int) -> list[np.ndarray]:
-    kept, engines.engine.HELD_FRAMES = engines.engine.HELD_FRAMES, every
+    kept, held_difference.HELD_FRAMES = held_difference.HELD_FRAMES, every
     try:
         return paint(frames, steps=STEPS, guidance="initialize", guidance_scale=scale)
     finally:
-        engines.engine.HELD_FRAMES = kept
+        held_difference.HELD_FRAMES = kept
 
 
 def steadiness(outputs: list[np.ndarray], flows: Flows) -> list[float]:

@@ -6,6 +6,9 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 cache=${VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/driftcam-vm}
 "$here/prepare.sh" "$cache"
+# Below the cache, as the machine has a /run and a /dev/shm of its own, where $TMPDIR may lie. A run that was killed leaves
+# its folder behind: those of days before go.
+find "$cache" -maxdepth 1 -name 'run.*' -mtime +0 -exec rm -rf {} +
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 printf 'export PATH=%q HOME=%q PYTHONPATH=%q PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 VM_CACHE=%q\ncd %q\n' \
