@@ -63,7 +63,7 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	$(PIP) -e .
-	$(BIN)/python -c "from engines import Engine; Engine()"  # kernels and networks are compiled once on a machine
+	$(BIN)/python -c "from driftcam import Engine; Engine()"  # kernels and networks are compiled once on a machine
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

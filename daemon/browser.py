@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from daemon.frames import Result, model_size
-from daemon.session import Session
-from daemon.sessions import Sessions
-from daemon.sound import Chunk, Sound
-from engines.api import ParameterError, Parameters
-from webrtc.stream import Listener, Refused, Stream
+from driftcam.daemon.frames import Result, model_size
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.session.sessions import Sessions
+from driftcam.daemon.sound import Chunk, Sound
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.webrtc.stream import Listener, Refused, Stream
 
 ALIKE = 0.05  # shapes that differ by less are cropped instead
 

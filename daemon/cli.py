@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from daemon.arguments import BAD_INPUT, Parser
-from daemon.commands import config, ctl, run, serve, service, top
-from engines.api import ParameterError
-from engines.api.styles import STYLES
+from driftcam.daemon.commands import config, ctl, run, serve, service, top
+from driftcam.daemon.commands.arguments import BAD_INPUT, Parser
+from driftcam.engines.api import ParameterError
+from driftcam.engines.api.styles import STYLES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,20 +18,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["engine"]:
         # The engine's room is met over processes only; its tools read their own arguments.
-        return subprocess.run([sys.executable, "-m", "engines.tensorrt", *given[1:]]).returncode
+        return subprocess.run([sys.executable, "-P", "-m", "driftcam.engines.prebuild", *given[1:]]).returncode
     if given[:1] == ["doctor"]:
-        from daemon.doctor import doctor
+        from driftcam.daemon.commands.doctor import doctor
 
         return doctor(given[1:])
     if given[:1] == ["obs"]:
-        from daemon.obs.command import main as obs
+        from driftcam.daemon.obs.command import main as obs
 
         return obs(given[1:])
     options = _parser().parse_args(given)
     try:
         return options.main(options)
     except Exception as error:
-        from daemon.errors import RunError
+        from driftcam.daemon.errors import RunError
 
         if not isinstance(error, (ParameterError, RunError)):
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines.api import ParameterError
+from driftcam.engines.api import ParameterError
 
 MAX_BYTES = 16 * 1024 * 1024
 LONGEST_SIDE = 512

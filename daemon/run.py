@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.engine_state import Patience
-from daemon.errors import RunError
-from daemon.feed import feed
-from daemon.frames import model_size
-from daemon.measure import peak_memory_mb
-from daemon.session import Session
-from daemon.sessions import DEFAULT
-from daemon.sinks import Sink
-from daemon.sinks.opening import open_sink
-from daemon.sources import Source, open_source
-from daemon.specs import Spec, parse_listen, parse_sink, parse_source
-from engines.api import ParameterError, Parameters
-from engines.api.model_files import ModelFiles
+from driftcam.daemon.config.specs import Spec, parse_listen, parse_sink, parse_source
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import model_size
+from driftcam.daemon.measure import peak_memory_mb
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.feed import feed
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.session.sessions import DEFAULT
+from driftcam.daemon.sinks import Sink
+from driftcam.daemon.sinks.opening import open_sink
+from driftcam.daemon.sources import Source, open_source
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.model_files import ModelFiles
 
 DEFAULT_LISTEN = "127.0.0.1:8900"
 STOP_PATIENCE = 5.0
@@ -37,8 +37,8 @@ class Options:
     """What to run.
 
     Attributes:
-        source: such as `clip:PATH`, `webcam`, `test`; all in `daemon.specs.SOURCES`.
-        sinks: any of `file:PATH`, `page`, `virtualcam[:DEVICE]`, as in `daemon.specs.SINKS`.
+        source: such as `clip:PATH`, `webcam`, `test`; all in `daemon.config.specs.SOURCES`.
+        sinks: any of `file:PATH`, `page`, `virtualcam[:DEVICE]`, as in `daemon.config.specs.SINKS`.
         parameters: at the start; the page changes them.
         size: (width, height) of the model's picture; None follows the shape of the source.
         style_image: a picture whose style is used.
@@ -184,7 +184,7 @@ class _Run:
             self._session.add_sink(self._sinks[-1])
         await self._session.opened()
         if options.style_image is not None:
-            from daemon.pictures import read_picture
+            from driftcam.daemon.pictures import read_picture
 
             await self._session.control.use_picture(await asyncio.to_thread(read_picture, options.style_image))
 
@@ -270,7 +270,7 @@ class _Run:
                 why=self._why,
                 notify=self._notify_from_thread,
             )
-        from daemon.sinks.page import open_page
+        from driftcam.daemon.sinks.page import open_page
 
         sink, address = await open_page(self._core, parse_listen(self._options.listen))
         self._on_page(address)

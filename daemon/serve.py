@@ -8,35 +8,35 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from daemon.addresses import reachable
-from daemon.admission import Limits
-from daemon.browser import PeerStreams
-from daemon.bus_server import BusServer
-from daemon.config import Config, differences
-from daemon.config_file import ConfigError
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.engine_state import Patience
-from daemon.errors import RunError
-from daemon.folders import state_folder
-from daemon.http.certificate import self_signed
-from daemon.http.context import Context
-from daemon.http.limits import Room
-from daemon.http.server import HttpServer, Security
-from daemon.http.tls import tls_context
-from daemon.http.token import read_or_make
-from daemon.keeping import Kept, KeptSink, KeptSource, KeptStyle
-from daemon.logs import Logs
-from daemon.metrics import Metrics
-from daemon.presets import Presets
-from daemon.pulse import Pulse
-from daemon.recordings import Recordings
-from daemon.sessions import DEFAULT
-from daemon.specs import parse_address, parse_sink, parse_size, parse_source
-from daemon.systemd import Systemd
-from engines.api import ParameterError, Parameters
-from webrtc.http import add_routes
-from webrtc.peers import Peers
+from driftcam.daemon.addresses import reachable
+from driftcam.daemon.browser import PeerStreams
+from driftcam.daemon.bus.server import BusServer
+from driftcam.daemon.config.config import Config, differences
+from driftcam.daemon.config.file import ConfigError
+from driftcam.daemon.config.folders import state_folder
+from driftcam.daemon.config.specs import parse_address, parse_sink, parse_size, parse_source
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.http.certificate import self_signed
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.http.tls import tls_context
+from driftcam.daemon.http.token import read_or_make
+from driftcam.daemon.service.logs import Logs
+from driftcam.daemon.service.metrics import Metrics
+from driftcam.daemon.service.pulse import Pulse
+from driftcam.daemon.service.systemd import Systemd
+from driftcam.daemon.session.admission import Limits
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.keeping import Kept, KeptSink, KeptSource, KeptStyle
+from driftcam.daemon.session.presets import Presets
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.daemon.session.sessions import DEFAULT
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.peers import Peers
 
 log = logging.getLogger("driftcam")
 # What a running daemon takes over from a changed configuration; the rest waits for the next start.

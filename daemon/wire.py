@@ -9,7 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
-from engines.api.bus import Decoder, Message, encode
+from driftcam.engines.api.bus import Decoder, Message, encode
 
 CHUNK = 64 * 1024
 MAX_BACKLOG = 1024 * 1024  # bytes that a peer may leave unread; a living one reads within milliseconds

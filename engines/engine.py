@@ -13,26 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.anchor import Anchor
-from engines.api.errors import ParameterError
-from engines.api.model_files import ModelFiles
-from engines.api.parameters import Parameters
-from engines.backends import explain, open_backend
-from engines.denoise import Finished, Frame, Plan, denoise
-from engines.frames import as_rgb
-from engines.gate import SimilarityGate
-from engines.guidance import Guidance
-from engines.held_difference import HeldDifference
-from engines.insight import insight
-from engines.luma import WorkingLuma, working_size
-from engines.memory import peak_memory_mb
-from engines.model import Model
-from engines.models import Models, open_source
-from engines.numba_kernels import compile_kernels
-from engines.shift import Shift
-from engines.stream import StreamBatch
-from engines.temporal import TemporalNoise
-from engines.timing import StageClock
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.backends import explain, open_backend
+from driftcam.engines.diffusion.denoise import Finished, Frame, Plan, denoise
+from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.diffusion.held_difference import HeldDifference
+from driftcam.engines.diffusion.stream_batch import StreamBatch
+from driftcam.engines.image.luma import WorkingLuma, working_size
+from driftcam.engines.image.pixels import as_rgb
+from driftcam.engines.image.shift import Shift
+from driftcam.engines.image.similarity import SimilarityGate
+from driftcam.engines.insight import insight
+from driftcam.engines.memory import peak_memory_mb
+from driftcam.engines.models.base import Model
+from driftcam.engines.models.registry import Models, open_source
+from driftcam.engines.motion.anchor import Anchor
+from driftcam.engines.noise.temporal import TemporalNoise
+from driftcam.engines.numba_kernels import compile_kernels
+from driftcam.engines.timing import StageClock
 
 PIPELINES = ("sequential", "stream")
 
@@ -77,7 +77,7 @@ class Engine:
         pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
             `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
         readout: how the fine noise becomes latent noise, `band_limited` or the paper's `block_mean`.
-        anchored: with warped noise, keep the latent grid on the scene (`engines.anchor`).
+        anchored: with warped noise, keep the latent grid on the scene (`engines.motion.anchor`).
         models: compiled networks to share with other engines that run in the same thread.
 
     Attributes:
@@ -148,7 +148,7 @@ class Engine:
         """Take in one frame; return what is finished (see `Stylised`), oldest first.
 
         Raises:
-            ParameterError: the frame is no picture (`engines.frames.as_rgb`) or older than the last one; the
+            ParameterError: the frame is no picture (`engines.image.pixels.as_rgb`) or older than the last one; the
                 stream is as it was.
         """
         with self.clock.stage("frame"):

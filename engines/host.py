@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from engines.api.model_files import ModelFiles
-from engines.api.parameters import Parameters
-from engines.denoise import Frame, denoise, may_share
-from engines.engine import Engine, Stylised
-from engines.model import Model
-from engines.models import Models
-from engines.numba_kernels import compile_kernels
+from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.diffusion.denoise import Frame, denoise, may_share
+from driftcam.engines.engine import Engine, Stylised
+from driftcam.engines.models.base import Model
+from driftcam.engines.models.registry import Models
+from driftcam.engines.numba_kernels import compile_kernels
 
 Job = tuple[Engine, np.ndarray, int]
 """An engine, a frame for it, and the frame's pts."""

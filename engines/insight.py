@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.flow import Motion
+from driftcam.engines.motion.flow import Motion
 
 WIDEST = 160  # pixels
 FAST = 12.0  # pixels of the working size per frame that are shown at full brightness

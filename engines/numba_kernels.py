@@ -7,10 +7,10 @@ import functools
 import cv2
 import numpy as np
 
-from engines.anchor import Anchor
-from engines.luma import WorkingLuma
-from engines.shift import Shift
-from engines.temporal import TemporalNoise
+from driftcam.engines.image.luma import WorkingLuma
+from driftcam.engines.image.shift import Shift
+from driftcam.engines.motion.anchor import Anchor
+from driftcam.engines.noise.temporal import TemporalNoise
 
 
 @functools.cache

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from engines.backends.openvino_backend import OpenVinoBackend
-from engines.backends.torch_backend import TorchBackend
-from engines.doctor.facts import processor
-from engines.doctor.selftest import random_inputs
-from engines.embedded.model import embedded_specs
-from engines.network import UNIT
+from driftcam.engines.backends.network import UNIT
+from driftcam.engines.backends.openvino_backend import OpenVinoBackend
+from driftcam.engines.backends.torch_backend import TorchBackend
+from driftcam.engines.doctor.facts import processor
+from driftcam.engines.doctor.selftest import random_inputs
+from driftcam.engines.models.embedded.model import embedded_specs
 
 
 def main() -> None:

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from daemon.bus_server import BusServer
-from daemon.control import Control
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.frames import Picture, Result
-from engines.api.bus import PixelFormat
-from engines.api.bus_client import BusClient
-from engines.api.parameters import Parameters
+from driftcam.daemon.bus.server import BusServer
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.frames import Picture, Result
+from driftcam.daemon.session.control import Control
+from driftcam.daemon.session.core import Core
+from driftcam.engines.api.bus import PixelFormat
+from driftcam.engines.api.bus_client import BusClient
+from driftcam.engines.api.parameters import Parameters
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 20

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines import Engine, Parameters
+from driftcam import Engine, Parameters
 from scripts.training import data
 
 SIDE = 256

@@ -20,12 +20,12 @@ import json
 import cv2
 import numpy as np
 
-from engines import Engine, Parameters
-from engines.anchor import Anchor
-from engines.flow import DisFlow, FlowEstimator
-from engines.luma import WorkingLuma, working_size
-from engines.shift import Shift
-from engines.temporal import TemporalNoise
+from driftcam import Engine, Parameters
+from driftcam.engines.image.luma import WorkingLuma, working_size
+from driftcam.engines.image.shift import Shift
+from driftcam.engines.motion.anchor import Anchor
+from driftcam.engines.motion.flow import DisFlow, FlowEstimator
+from driftcam.engines.noise.temporal import TemporalNoise
 from scripts import bench_coherence as coherence
 from scripts.training import data
 

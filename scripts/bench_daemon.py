@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from daemon.config_file import load
-from daemon.logs import Logs
-from daemon.serve import Service
-from daemon.systemd import Systemd
+from driftcam.daemon.config.file import load
+from driftcam.daemon.serve import Service
+from driftcam.daemon.service.logs import Logs
+from driftcam.daemon.service.systemd import Systemd
 
 TICK = 0.002
 VIEWER = """

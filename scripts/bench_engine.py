@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines import Engine, Parameters
+from driftcam import Engine, Parameters
 
 NETWORK = ("encode", "denoise", "decode")
 

@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from engines import held_difference
+from driftcam.engines.diffusion import held_difference
 from scripts import bench_coherence as coherence
 from scripts.bench_coherence_parts import Flows, change, paint, scene
 from scripts.training import data

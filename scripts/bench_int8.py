@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from openvino.properties import hint
 from torch import Tensor
 
-from engines.backends.base import examples, with_frames
-from engines.embedded.model import embedded_specs
-from engines.embedded.networks import STYLE_DIM, degrade
-from engines.network import NetworkSpec
+from driftcam.engines.backends.base import examples, with_frames
+from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.models.embedded.model import embedded_specs
+from driftcam.engines.models.embedded.networks import STYLE_DIM, degrade
 
 CALIBRATE, JUDGE = ("astronaut", "coffee", "chelsea", "rocket"), ("retina", "immunohistochemistry", "hubble_deep_field")
 STYLES = 26

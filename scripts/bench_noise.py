@@ -18,10 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines import Parameters
-from engines.luma import WorkingLuma, working_size
-from engines.noise import Readout, WarpedField
-from engines.temporal import TemporalNoise
+from driftcam import Parameters
+from driftcam.engines.image.luma import WorkingLuma, working_size
+from driftcam.engines.noise import Readout, WarpedField
+from driftcam.engines.noise.temporal import TemporalNoise
 from scripts.bench_engine import measure
 from tests.engines import reference_warp
 

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines import Parameters
-from engines.embedded.model import WEIGHTS, load_networks, style_condition
-from engines.embedded.networks import degrade, hiding_level, hiding_noise
+from driftcam import Parameters
+from driftcam.engines.models.embedded.model import WEIGHTS, load_networks, style_condition
+from driftcam.engines.models.embedded.networks import degrade, hiding_level, hiding_noise
 from scripts import bench_coherence as coherence
 from scripts.training import data
 from scripts.training.autoencoder import to_pixels

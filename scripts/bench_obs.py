@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.api.bus import Message
+from driftcam.engines.api.bus import Message
 from tests.obs_plugin import peer as peers
 from tests.obs_plugin.peer import Client, Peer
 from tests.system.obs.rig import ROOT, Obs, poll, start_obs

@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
-from engines.api.parameters import Parameters
-from engines.host import EngineHost
+from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.host import EngineHost
 
 WARM_UP = 3
 

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from engines.export import checkpoint_specs, export_onnx
-from engines.network import NetworkSpec
-from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
-from engines.tensorrt.commands import parse_ranges
+from driftcam.engines.backends.export import checkpoint_specs, export_onnx
+from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.backends.tensorrt.build import BuildJob, build, parse_target, profile_of
+from driftcam.engines.prebuild.commands import parse_ranges
 
 
 def sd_turbo_unet() -> NetworkSpec:

@@ -72,7 +72,7 @@ class WithStrip:
     """The sessions of a daemon, with the time code of the frame put over each result made from it."""
 
     def __init__(self, core: Any) -> None:
-        from daemon.browser import PeerStreams
+        from driftcam.daemon.browser import PeerStreams
 
         self._streams, self._sessions = PeerStreams(core.sessions), core.sessions
 
@@ -107,9 +107,9 @@ class WithStrip:
 @contextlib.asynccontextmanager
 async def serving(streams: Any) -> AsyncIterator[str]:
     """Our peers over `streams`; the page's address."""
-    from webrtc.http import add_routes
-    from webrtc.peers import Peers
-    from webrtc.settings import Settings
+    from driftcam.webrtc.http import add_routes
+    from driftcam.webrtc.peers import Peers
+    from driftcam.webrtc.settings import Settings
 
     peers = Peers(streams, Settings())
     app = web.Application()
@@ -128,9 +128,9 @@ async def serving(streams: Any) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def with_engine(size: int, engine_ms: list[float]) -> AsyncIterator[str]:
     """The embedded model at size², 1 step."""
-    from daemon.core import Core
-    from daemon.engine_process import worker_command
-    from engines.api import Parameters
+    from driftcam.daemon.engine.process import worker_command
+    from driftcam.daemon.session.core import Core
+    from driftcam.engines.api import Parameters
 
     core = Core(worker_command(None, None), notify=lambda line: print(line, file=sys.stderr))
     try:

@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from daemon.progress import ProgressBar
-from daemon.run import Options, Report, run_async
-from engines import Engine, Parameters
-from engines.api.styles import STYLE_NAMES
+from driftcam import Engine, Parameters
+from driftcam.daemon.commands.progress import ProgressBar
+from driftcam.daemon.run import Options, Report, run_async
+from driftcam.engines.api.styles import STYLE_NAMES
 
 CLIP = Path(__file__).parent / "clips" / "bigbuckbunny.mp4"
 OUTPUT = Path("demo")

@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from webrtc.peer import Peer
-from webrtc.peers import Peers
-from webrtc.sdp import MOST_BYTES, Role, read_fragment
-from webrtc.settings import IceServer
-from webrtc.stream import Refused
+from driftcam.webrtc.peer import Peer
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.sdp import MOST_BYTES, Role, read_fragment
+from driftcam.webrtc.settings import IceServer
+from driftcam.webrtc.stream import Refused
 
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 DEFAULT_SESSION = "live"

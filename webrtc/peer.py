@@ -15,11 +15,11 @@ from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateErr
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcicetransport import RTCIceCandidate
 
-from webrtc.audio import AudioOut, Microphone
-from webrtc.sdp import Offer, Role, with_start_bitrate
-from webrtc.settings import Settings
-from webrtc.stream import Refused, Stream
-from webrtc.video import VideoIn, VideoOut
+from driftcam.webrtc.audio import AudioOut, Microphone
+from driftcam.webrtc.sdp import Offer, Role, with_start_bitrate
+from driftcam.webrtc.settings import Settings
+from driftcam.webrtc.stream import Refused, Stream
+from driftcam.webrtc.video import VideoIn, VideoOut
 
 CHECK_EVERY = 1.0
 CLOSE_PATIENCE = 5.0

@@ -6,12 +6,12 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
-from webrtc.adjust import adjust
-from webrtc.audio import Microphone
-from webrtc.peer import Peer
-from webrtc.sdp import Role, read_offer
-from webrtc.settings import Settings
-from webrtc.stream import Refused, Streams
+from driftcam.webrtc.adjust import adjust
+from driftcam.webrtc.audio import Microphone
+from driftcam.webrtc.peer import Peer
+from driftcam.webrtc.sdp import Role, read_offer
+from driftcam.webrtc.settings import Settings
+from driftcam.webrtc.stream import Refused, Streams
 
 REMEMBERED = 64
 RETRY_AFTER = 5

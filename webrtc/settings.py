@@ -7,7 +7,7 @@ from typing import Any
 
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
-from engines.api import ParameterError
+from driftcam.engines.api import ParameterError
 
 CODECS = ("H264", "VP8")
 

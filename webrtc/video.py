@@ -11,8 +11,8 @@ import av
 import numpy as np
 from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError, MediaStreamTrack
 
-from webrtc.latest import Latest
-from webrtc.measure import Rate, Recent
+from driftcam.webrtc.latest import Latest
+from driftcam.webrtc.measure import Rate, Recent
 
 REPEAT_AFTER = 0.5  # seconds without a result until the last one is sent again, for who has just come
 TICKS = 90_000

@@ -14,8 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from daemon.errors import RunError
-from engines.api import ParameterError
+from driftcam.daemon.errors import RunError
+from driftcam.engines.api import ParameterError
 
 TIMEOUT = 60.0
 
@@ -36,7 +36,7 @@ class Daemon:
         self._headers = {"Content-Type": "application/json"}
         self._context = _tls(self.url, this_machine=not options.url)
         if token_file is not None:
-            from daemon.http.token import read
+            from driftcam.daemon.http.token import read
 
             with contextlib.suppress(FileNotFoundError):  # without one the daemon says whether it wants one
                 self._headers["Authorization"] = f"Bearer {read(token_file)}"
@@ -98,9 +98,9 @@ def _address(options: argparse.Namespace) -> tuple[str, Path | None]:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ParameterError("url", options.url, "write http://HOST:PORT")
         return options.url.rstrip("/"), options.token_file
-    from daemon.config_file import load
-    from daemon.folders import config_file
-    from daemon.specs import parse_address
+    from driftcam.daemon.config.file import load
+    from driftcam.daemon.config.folders import config_file
+    from driftcam.daemon.config.specs import parse_address
 
     server = load(config_file(), os.environ).server
     host, port = parse_address(server.listen)

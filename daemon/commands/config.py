@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from daemon.commands.serve import add_configuration, loader
+from driftcam.daemon.commands.serve import add_configuration, loader
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Returns the exit status. Raises `ConfigError`, which has a line for everything that is wrong."""
-    from daemon.folders import config_file
+    from driftcam.daemon.config.folders import config_file
 
     config = loader(options)()
     path = options.config or config_file()

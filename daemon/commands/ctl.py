@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from daemon.commands.client import Daemon, add_address
-from engines.api import ParameterError
+from driftcam.daemon.commands.client import Daemon, add_address
+from driftcam.engines.api import ParameterError
 
 FOLLOW_EVERY = 1.0
 
@@ -74,7 +74,7 @@ def prompt(daemon: Daemon, options: argparse.Namespace) -> None:
 
 
 def style(daemon: Daemon, options: argparse.Namespace) -> None:
-    from engines.api.styles import parse_styles
+    from driftcam.engines.api.styles import parse_styles
 
     _show_look(daemon.send("PATCH", "/api/parameters", {"styles": parse_styles(options.styles)}))
 

@@ -9,10 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from daemon.specs import SINKS, SOURCES
-from engines.api import GUIDANCE_MODES, NOISE_MODES, ParameterError, Parameters
-from engines.api.model_files import ModelFiles, parse_loras
-from engines.api.styles import led_by, parse_styles
+from driftcam.daemon.config.specs import SINKS, SOURCES
+from driftcam.engines.api import GUIDANCE_MODES, NOISE_MODES, ParameterError, Parameters
+from driftcam.engines.api.model_files import ModelFiles, parse_loras
+from driftcam.engines.api.styles import led_by, parse_styles
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -55,9 +55,9 @@ def _parameters(options: argparse.Namespace) -> Parameters:
 
 def main(arguments: argparse.Namespace) -> int:
     """Returns the exit status. Raises `ParameterError` or `RunError`."""
-    from daemon.progress import ProgressBar
-    from daemon.run import DEFAULT_LISTEN, Options, run_async
-    from daemon.specs import parse_size
+    from driftcam.daemon.commands.progress import ProgressBar
+    from driftcam.daemon.config.specs import parse_size
+    from driftcam.daemon.run import DEFAULT_LISTEN, Options, run_async
 
     if arguments.frames is not None and arguments.frames < 1:
         raise ParameterError("frames", arguments.frames, "give a whole number from 1")

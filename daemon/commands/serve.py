@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daemon.config import Config
-    from daemon.logs import Logs
-    from daemon.systemd import Systemd
+    from driftcam.daemon.config.config import Config
+    from driftcam.daemon.service.logs import Logs
+    from driftcam.daemon.service.systemd import Systemd
 
 SHORT = {"source": ("live", "source"), "listen": ("server", "listen"), "sinks": ("live", "sinks")}
 
@@ -36,8 +36,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def loader(options: argparse.Namespace) -> Callable[[], Config]:
     """Reads the configuration, each time anew; that raises `ConfigError`. Raises `ParameterError` for the flags."""
-    from daemon.config_file import load, parse_flag
-    from daemon.folders import config_file
+    from driftcam.daemon.config.file import load, parse_flag
+    from driftcam.daemon.config.folders import config_file
 
     flags: dict[str, dict[str, object]] = {}
     for text in options.flags:
@@ -52,8 +52,8 @@ def loader(options: argparse.Namespace) -> Callable[[], Config]:
 
 def main(options: argparse.Namespace) -> int:
     """Until SIGINT or SIGTERM. Raises `ParameterError` or `RunError`."""
-    from daemon.logs import Logs
-    from daemon.systemd import Systemd
+    from driftcam.daemon.service.logs import Logs
+    from driftcam.daemon.service.systemd import Systemd
 
     systemd = Systemd()
     load = loader(options)
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 async def _serve(config: Config, load: Callable[[], Config], logs: Logs, systemd: Systemd) -> None:
-    from daemon.serve import Service
+    from driftcam.daemon.serve import Service
 
     stop, reloading = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from daemon.errors import RunError
+from driftcam.daemon.errors import RunError
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -34,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    from daemon.units import CAMERA, unit
+    from driftcam.daemon.service.units import CAMERA, unit
 
     if options.camera:
         for path, text in CAMERA.items():
@@ -45,7 +45,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def install(options: argparse.Namespace) -> int:
-    from daemon.units import CAMERA, NAME, check_reachable, unit
+    from driftcam.daemon.service.units import CAMERA, NAME, check_reachable, unit
 
     if options.camera:
         for path, text in CAMERA.items():
@@ -65,7 +65,7 @@ def install(options: argparse.Namespace) -> int:
 
 
 def uninstall(options: argparse.Namespace) -> int:
-    from daemon.units import CAMERA, NAME
+    from driftcam.daemon.service.units import CAMERA, NAME
 
     if options.camera:
         for path in CAMERA:
@@ -81,7 +81,7 @@ def uninstall(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    from daemon.units import NAME
+    from driftcam.daemon.service.units import NAME
 
     return subprocess.run([*_command(options.system), "status", "--no-pager", NAME]).returncode
 
@@ -110,7 +110,7 @@ def _systemctl(system: bool, *arguments: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Raises `RunError`."""
-    from daemon.presets import write_whole
+    from driftcam.daemon.session.presets import write_whole
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

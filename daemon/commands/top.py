@@ -7,8 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from daemon.commands.client import Daemon, add_address
-from daemon.errors import RunError
+from driftcam.daemon.commands.client import Daemon, add_address
+from driftcam.daemon.errors import RunError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from daemon.addresses import lan_addresses
-from engines.api import ParameterError
+from driftcam.daemon.addresses import lan_addresses
+from driftcam.engines.api import ParameterError
 
 VALID = datetime.timedelta(days=800)  # Apple's systems refuse more than 825
 RENEW = datetime.timedelta(days=30)  # before the end

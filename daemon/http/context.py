@@ -8,17 +8,17 @@ from typing import Any
 
 from aiohttp import web
 
-from daemon.control import parameters_json
-from daemon.core import Core
-from daemon.http.limits import Room
-from daemon.http.operation import Refused
-from daemon.http.preview import Preview
-from daemon.logs import Recent
-from daemon.presets import Presets
-from daemon.recordings import Recordings
-from daemon.session import Session
-from daemon.sessions import DEFAULT
-from engines.api import ParameterError
+from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.operation import Refused
+from driftcam.daemon.http.preview import Preview
+from driftcam.daemon.service.logs import Recent
+from driftcam.daemon.session.control import parameters_json
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.presets import Presets
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.session.sessions import DEFAULT
+from driftcam.engines.api import ParameterError
 
 VIEWERS = 16
 INTERNAL = ("metrics", "preview")  # sinks that nobody asked for

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from daemon.http.context import Context
-from daemon.http.operation import SESSION, Content, Operation, Refused, Schema, query_choice, query_number
-from daemon.http.schemas import many, ref
-from daemon.logs import LEVELS, RECENT
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused, Schema, query_choice, query_number
+from driftcam.daemon.http.schemas import many, ref
+from driftcam.daemon.service.logs import LEVELS, RECENT
 
 
 def operations(context: Context) -> list[Operation]:

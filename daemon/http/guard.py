@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from daemon.specs import is_loopback
+from driftcam.daemon.config.specs import is_loopback
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from daemon.http.operation import Content, Operation, Refused
-from daemon.http.token import COOKIE, Gate
+from driftcam.daemon.http.operation import Content, Operation, Refused
+from driftcam.daemon.http.token import COOKIE, Gate
 
 PATH = "/api/login"
 MONTH = 30 * 24 * 3600

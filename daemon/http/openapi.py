@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from daemon.http.operation import Content, Operation
-from daemon.http.schemas import SCHEMAS, ref
+from driftcam.daemon.http.operation import Content, Operation
+from driftcam.daemon.http.schemas import SCHEMAS, ref
 
 EVERYWHERE = "a value, a header or the token is not accepted, or there were too many requests"
 FAILED = "the daemon cannot do it now: it is busy, or a disk is full"

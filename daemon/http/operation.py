@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from engines.api import ParameterError
+from driftcam.engines.api import ParameterError
 
 Schema = Mapping[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

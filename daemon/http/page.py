@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from daemon.http.context import Context
-from daemon.http.operation import Operation, Refused
-from engines.api.styles import STYLES
-from webrtc.page import FOLDER
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import Operation, Refused
+from driftcam.engines.api.styles import STYLES
+from driftcam.webrtc.page import FOLDER
 
 STYLE_PICTURES = FOLDER / "styles"
 KINDS = ("*.html", "*.svg", "css/*.css", "js/*.js")

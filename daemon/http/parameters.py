@@ -6,12 +6,12 @@ import asyncio
 
 from aiohttp import web
 
-from daemon.http.context import Context, no_vector
-from daemon.http.operation import SESSION, Content, Operation, read_json
-from daemon.http.page import has_picture
-from daemon.http.schemas import many, ref
-from daemon.pictures import decode_picture
-from engines.api.styles import STYLES
+from driftcam.daemon.http.context import Context, no_vector
+from driftcam.daemon.http.operation import SESSION, Content, Operation, read_json
+from driftcam.daemon.http.page import has_picture
+from driftcam.daemon.http.schemas import many, ref
+from driftcam.daemon.pictures import decode_picture
+from driftcam.engines.api.styles import STYLES
 
 
 def operations(context: Context) -> list[Operation]:

@@ -7,10 +7,10 @@ import contextlib
 
 from aiohttp import web
 
-from daemon.http.context import Context
-from daemon.http.operation import SESSION, Content, Operation, Refused, query_choice
-from daemon.http.preview import Side
-from daemon.sinks.snapshot import encode_snapshot
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused, query_choice
+from driftcam.daemon.http.preview import Side
+from driftcam.daemon.sinks.snapshot import encode_snapshot
 
 BOUNDARY = "driftcam-frame"
 WRITE_PATIENCE = 10.0

@@ -6,12 +6,12 @@ import asyncio
 
 from aiohttp import web
 
-from daemon.control import parameters_json
-from daemon.http.context import Context
-from daemon.http.operation import SESSION, Content, Operation, Refused
-from daemon.http.schemas import ref
-from daemon.presets import SIZE_FIELDS
-from engines.api import Parameters
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
+from driftcam.daemon.http.schemas import ref
+from driftcam.daemon.session.control import parameters_json
+from driftcam.daemon.session.presets import SIZE_FIELDS
+from driftcam.engines.api import Parameters
 
 PATH = "/api/presets/{name}"
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 import cv2
 import numpy as np
 
-from daemon.frames import Picture, Result
+from driftcam.daemon.frames import Picture, Result
 
 QUALITY = 85
 

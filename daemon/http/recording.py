@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from daemon.http.context import Context
-from daemon.http.operation import SESSION, Content, Operation
-from daemon.http.schemas import ref
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import SESSION, Content, Operation
+from driftcam.daemon.http.schemas import ref
 
 PATH = "/api/recording"
 

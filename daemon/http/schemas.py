@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from engines.api import GUIDANCE_MODES, NOISE_MODES, Parameters
-from engines.api.parameters import INTEGERS, MAX_PROMPT, MAX_PROMPTS, RANGES, SIZE_RANGE
-from engines.api.styles import STYLE_NAMES
+from driftcam.engines.api import GUIDANCE_MODES, NOISE_MODES, Parameters
+from driftcam.engines.api.parameters import INTEGERS, MAX_PROMPT, MAX_PROMPTS, RANGES, SIZE_RANGE
+from driftcam.engines.api.styles import STYLE_NAMES
 
 
 def _parameter(name: str) -> dict[str, Any]:

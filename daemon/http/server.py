@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from daemon.errors import RunError
-from daemon.http import (
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.http import (
     engine,
     health,
     login,
@@ -27,15 +27,15 @@ from daemon.http import (
     state,
     thumbnails,
 )
-from daemon.http.connections import Silent
-from daemon.http.context import Context
-from daemon.http.guard import HEADERS, refusal
-from daemon.http.limits import Rates, Room
-from daemon.http.operation import Content, Handler, Operation, Refused, refused
-from daemon.http.token import COOKIE, Gate
-from daemon.pictures import MAX_BYTES
-from daemon.recordings import Conflict
-from engines.api import ParameterError
+from driftcam.daemon.http.connections import Silent
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.guard import HEADERS, refusal
+from driftcam.daemon.http.limits import Rates, Room
+from driftcam.daemon.http.operation import Content, Handler, Operation, Refused, refused
+from driftcam.daemon.http.token import COOKIE, Gate
+from driftcam.daemon.pictures import MAX_BYTES
+from driftcam.daemon.session.recordings import Conflict
+from driftcam.engines.api import ParameterError
 
 RESOURCES = (page, state, parameters, thumbnails, presets, pictures, recording, engine, health)
 PATIENCE = 30.0  # seconds for a request with an end, its body included

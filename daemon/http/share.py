@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import segno
 from aiohttp import web
 
-from daemon.addresses import reachable
-from daemon.http.operation import Content, Operation
-from daemon.http.schemas import ref
+from driftcam.daemon.addresses import reachable
+from driftcam.daemon.http.operation import Content, Operation
+from driftcam.daemon.http.schemas import ref
 
 LOCAL = (
     "Driftcam listens to this machine only. To use it from a phone in the same network, start it with"

@@ -7,10 +7,10 @@ import contextlib
 
 from aiohttp import WSMsgType, web
 
-from daemon.http.context import Context
-from daemon.http.operation import SESSION, Content, Operation, Refused
-from daemon.http.schemas import many, ref
-from daemon.session import Session
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
+from driftcam.daemon.http.schemas import many, ref
+from driftcam.daemon.session.session import Session
 
 EVERY = 0.5
 

@@ -8,15 +8,15 @@ import time
 import numpy as np
 from aiohttp import web
 
-from daemon.browser import Viewer
-from daemon.frames import model_size
-from daemon.http.context import Context
-from daemon.http.operation import SESSION, Content, Operation, Refused
-from daemon.http.preview import encode_jpeg
-from daemon.http.schemas import ref
-from daemon.session import Session
-from engines.api import ParameterError
-from engines.api.styles import STYLE_NAMES
+from driftcam.daemon.browser import Viewer
+from driftcam.daemon.frames import model_size
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
+from driftcam.daemon.http.preview import encode_jpeg
+from driftcam.daemon.http.schemas import ref
+from driftcam.daemon.session.session import Session
+from driftcam.engines.api import ParameterError
+from driftcam.engines.api.styles import STYLE_NAMES
 
 NAME = "thumbnails"  # of the session that paints them
 AREA = 128 * 96

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from engines.api import ParameterError
+from driftcam.engines.api import ParameterError
 
 
 def tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -9,7 +9,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from engines.api import ParameterError
+from driftcam.engines.api import ParameterError
 
 COOKIE = "driftcam"
 SHORTEST = 20  # letters; 256 random bits are 43

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from daemon.arguments import BAD_INPUT, Parser
-from daemon.errors import RunError
-from daemon.obs import find, follow, install, scenes
-from daemon.obs.remote import DEFAULT_PORT, Remote
-from engines.api import ParameterError
+from driftcam.daemon.commands.arguments import BAD_INPUT, Parser
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.obs import find, follow, install, scenes
+from driftcam.daemon.obs.remote import DEFAULT_PORT, Remote
+from driftcam.engines.api import ParameterError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

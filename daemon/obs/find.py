@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.errors import RunError
-from daemon.obs.remote import DEFAULT_PORT
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.obs.remote import DEFAULT_PORT
 
 OLDEST = (29, 0)  # whose libobs the plugin is built for
 FLATPAK = "com.obsproject.Studio"

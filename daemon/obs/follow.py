@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from daemon.errors import RunError
-from daemon.obs.remote import Refused, Remote
-from engines.api import ParameterError
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.obs.remote import Refused, Remote
+from driftcam.engines.api import ParameterError
 
 SCENE_CHANGED = "CurrentProgramSceneChanged"
 

@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from daemon.errors import RunError
+from driftcam.daemon.errors import RunError
 
 NAME = "driftcam"
 LIBRARY = Path("bin") / "64bit" / f"{NAME}.so"

@@ -11,7 +11,7 @@ import websocket
 from obswebsocket import requests
 from obswebsocket.exceptions import ConnectionFailure, MessageTimeout
 
-from daemon.errors import RunError
+from driftcam.daemon.errors import RunError
 
 DEFAULT_PORT = 4455
 NOT_READY = 207

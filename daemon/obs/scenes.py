@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from daemon.errors import RunError
-from daemon.obs.remote import Refused, Remote
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.obs.remote import Refused, Remote
 
 FILTER_KIND, OUTPUT_KIND = "driftcam_filter", "driftcam_output"
 FILTER, OUTPUT = "Driftcam", "Driftcam Output"

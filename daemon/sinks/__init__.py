@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from daemon.frames import Result
+from driftcam.daemon.frames import Result
 
 
 class Sink(Protocol):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.errors import RunError
-from daemon.frames import Result, cover
-from daemon.sinks.encoders import best_encoder, software_encoder
-from daemon.sinks.mp4 import Mp4Writer, cut_to_whole_fragments
-from daemon.sound import SoundFeed, SoundOf, silent
-from engines.api import ParameterError
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import Result, cover
+from driftcam.daemon.sinks.encoders import best_encoder, software_encoder
+from driftcam.daemon.sinks.mp4 import Mp4Writer, cut_to_whole_fragments
+from driftcam.daemon.sound import SoundFeed, SoundOf, silent
+from driftcam.engines.api import ParameterError
 
 DEPTH = 2  # results that may wait for the encoder
 

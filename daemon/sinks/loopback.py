@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from daemon.sinks import v4l2
+from driftcam.daemon.sinks import v4l2
 
 CHECK_S = 1.0
 FOURCC = "YU12"  # I420

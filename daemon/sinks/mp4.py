@@ -11,9 +11,9 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from daemon.sinks.encoders import Encoder, software_encoder
-from daemon.sinks.soundtrack import SoundTrack
-from daemon.sound import SoundFeed
+from driftcam.daemon.sinks.encoders import Encoder, software_encoder
+from driftcam.daemon.sinks.soundtrack import SoundTrack
+from driftcam.daemon.sound import SoundFeed
 
 TIME_BASE = Fraction(1, 90_000)
 FRAGMENT_US = 500_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from daemon.sinks import Sink
-from daemon.sound import SoundOf, silent
-from daemon.specs import Spec, device_number, fps_option, size_option
+from driftcam.daemon.config.specs import Spec, device_number, fps_option, size_option
+from driftcam.daemon.sinks import Sink
+from driftcam.daemon.sound import SoundOf, silent
 
 
 def open_sink(
@@ -23,10 +23,10 @@ def open_sink(
     Raises `ParameterError`.
     """
     if spec.kind == "file":
-        from daemon.sinks.file import FileSink
+        from driftcam.daemon.sinks.file import FileSink
 
         return FileSink(spec.argument, fps, compare=compare, sound=sound)
-    from daemon.sinks.virtualcam import FPS, SIZE, VirtualCameraSink, find_device
+    from driftcam.daemon.sinks.virtualcam import FPS, SIZE, VirtualCameraSink, find_device
 
     device = find_device(device_number(spec.argument))
     width, height = size_option(spec) or SIZE

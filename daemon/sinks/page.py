@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
-from daemon.browser import PeerStreams
-from daemon.core import Core
-from daemon.folders import recordings_folder, state_folder
-from daemon.frames import Result
-from daemon.http.context import Context
-from daemon.http.server import HttpServer
-from daemon.logs import Recent
-from daemon.presets import Presets
-from daemon.recordings import Recordings
-from webrtc.http import add_routes
-from webrtc.peers import Peers
-from webrtc.settings import Settings
+from driftcam.daemon.browser import PeerStreams
+from driftcam.daemon.config.folders import recordings_folder, state_folder
+from driftcam.daemon.frames import Result
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.server import HttpServer
+from driftcam.daemon.service.logs import Recent
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.presets import Presets
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
 
 
 class PageSink:

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.frames import Result
-from daemon.sinks.file import FileSink
-from daemon.sound import SoundOf, silent
-from engines.api import ParameterError
+from driftcam.daemon.frames import Result
+from driftcam.daemon.sinks.file import FileSink
+from driftcam.daemon.sound import SoundOf, silent
+from driftcam.engines.api import ParameterError
 
 
 class Recorder(FileSink):

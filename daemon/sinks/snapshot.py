@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from daemon.errors import RunError
-from engines.api import ParameterError
+from driftcam.daemon.errors import RunError
+from driftcam.engines.api import ParameterError
 
 FORMATS = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 3], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95]}
 

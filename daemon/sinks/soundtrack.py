@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from daemon.sound import CHANNELS, RATE, SoundFeed, fitted
+from driftcam.daemon.sound import CHANNELS, RATE, SoundFeed, fitted
 
 # Sound that stays away is taken for silence after this time: the muxer would hold the pictures back for it.
 PATIENCE_NS = 1_000_000_000

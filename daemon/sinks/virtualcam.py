@@ -17,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from daemon.frames import Result, cover
-from daemon.placeholder import placeholder
-from daemon.sinks.loopback import CameraLost, LoopbackCamera, open_camera
-from engines.api import ParameterError
+from driftcam.daemon.frames import Result, cover
+from driftcam.daemon.session.placeholder import placeholder
+from driftcam.daemon.sinks.loopback import CameraLost, LoopbackCamera, open_camera
+from driftcam.engines.api import ParameterError
 
 SIZE, FPS = (1280, 720), 30.0  # what programs that use cameras expect
 STALE_S = 3.0  # without a result for so long, the picture is no longer shown

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from daemon.frames import Picture
-from daemon.sound import Sound
-from daemon.specs import Spec, area_option, device_number, fps_option, size_option
+from driftcam.daemon.config.specs import Spec, area_option, device_number, fps_option, size_option
+from driftcam.daemon.frames import Picture
+from driftcam.daemon.sound import Sound
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,22 @@ class Source(Protocol):
 def open_source(spec: Spec, notify: Callable[[str], None]) -> Source:
     """Blocking. Raises `ParameterError` with one clear line. `notify` is called from the source's thread."""
     if spec.kind == "clip":
-        from daemon.sources.clip import ClipSource
+        from driftcam.daemon.sources.clip import ClipSource
 
         return ClipSource(spec.argument, notify)
     if spec.kind == "url":
-        from daemon.sources.url import UrlSource
+        from driftcam.daemon.sources.url import UrlSource
 
         return UrlSource(spec.argument, notify)
     if spec.kind == "webcam":
-        from daemon.sources.webcam import WebcamSource, Wish
+        from driftcam.daemon.sources.webcam import WebcamSource, Wish
 
         wish = Wish(size_option(spec), fps_option(spec), spec.options.get("format", ""))
         return WebcamSource(device_number(spec.argument) or 0, notify, wish)
     if spec.kind == "screen":
-        from daemon.sources.screen import ScreenSource
+        from driftcam.daemon.sources.screen import ScreenSource
 
         return ScreenSource(int(spec.argument or 0), area_option(spec), fps_option(spec), notify)
-    from daemon.sources.pattern import PatternSource
+    from driftcam.daemon.sources.pattern import PatternSource
 
     return PatternSource()

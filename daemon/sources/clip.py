@@ -10,12 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from daemon.frames import Picture
-from daemon.sound import Chunk, Sound
-from daemon.sources import SourceInfo
-from daemon.sources.media import Hear, frame_rate, play, reason, upright, video_stream
-from daemon.sources.pacing import Pace
-from engines.api import ParameterError
+from driftcam.daemon.frames import Picture
+from driftcam.daemon.sound import Chunk, Sound
+from driftcam.daemon.sources import SourceInfo
+from driftcam.daemon.sources.media import Hear, frame_rate, play, reason, upright, video_stream
+from driftcam.daemon.sources.pacing import Pace
+from driftcam.engines.api import ParameterError
 
 
 class ClipSource:

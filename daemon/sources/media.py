@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import av
 import numpy as np
 
-from daemon.sound import RATE, Sound
-from engines.api import ParameterError
+from driftcam.daemon.sound import RATE, Sound
+from driftcam.engines.api import ParameterError
 
 DEFAULT_FPS = 25.0
 EARLY_SOUNDS = 200  # frames of sound before the first picture that are kept for it

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from daemon.frames import Picture
-from daemon.sound import Sound
-from daemon.sources import SourceInfo
-from daemon.sources.pacing import Pace
+from driftcam.daemon.frames import Picture
+from driftcam.daemon.sound import Sound
+from driftcam.daemon.sources import SourceInfo
+from driftcam.daemon.sources.pacing import Pace
 
 WIDTH, HEIGHT, FPS = 640, 360, 30.0
 

@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from daemon.frames import Picture
-from daemon.sound import Sound
-from daemon.sources import SourceInfo
-from daemon.sources.pacing import Pace
-from engines.api import ParameterError
+from driftcam.daemon.frames import Picture
+from driftcam.daemon.sound import Sound
+from driftcam.daemon.sources import SourceInfo
+from driftcam.daemon.sources.pacing import Pace
+from driftcam.engines.api import ParameterError
 
 FPS = 30.0
 RETRY_S = 1.0

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 import av
 import numpy as np
 
-from daemon.frames import Picture
-from daemon.sound import Chunk, Sound
-from daemon.sources import SourceInfo
-from daemon.sources.media import frame_rate, play, reason, upright, video_stream
-from daemon.sources.pacing import Pace
-from engines.api import ParameterError
+from driftcam.daemon.frames import Picture
+from driftcam.daemon.sound import Chunk, Sound
+from driftcam.daemon.sources import SourceInfo
+from driftcam.daemon.sources.media import frame_rate, play, reason, upright, video_stream
+from driftcam.daemon.sources.pacing import Pace
+from driftcam.engines.api import ParameterError
 
 OPEN_S, READ_S = 10.0, 5.0  # patience with whoever does not answer, or falls silent
 RETRY_S, RETRY_MOST_S = 1.0, 8.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import cv2
 
-from daemon.frames import Picture
-from daemon.sound import Sound
-from daemon.sources import SourceInfo
-from engines.api import ParameterError
+from driftcam.daemon.frames import Picture
+from driftcam.daemon.sound import Sound
+from driftcam.daemon.sources import SourceInfo
+from driftcam.engines.api import ParameterError
 
 RETRY_S = 1.0
 DEFAULT_FPS = 30.0

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.api.bus import (
+from driftcam.engines.api.bus import (
     BusError,
     Decoder,
     Message,
@@ -28,7 +28,7 @@ from engines.api.bus import (
     describe,
     encode,
 )
-from engines.api.errors import ParameterError
+from driftcam.engines.api.errors import ParameterError
 
 
 class BusClient:

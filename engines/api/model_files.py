@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.api.errors import ParameterError
+from driftcam.engines.api.errors import ParameterError
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engines.api.errors import ParameterError
-from engines.api.styles import STYLE_NAMES
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.styles import STYLE_NAMES
 
 GUIDANCE_MODES = ("none", "full", "self", "initialize")
 NOISE_MODES = ("warped", "fixed", "independent")

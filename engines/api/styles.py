@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import re
 
-from engines.api.errors import ParameterError
+from driftcam.engines.api.errors import ParameterError
 
 # Name and the words that describe it, in the order of the model's style input.
 STYLES: tuple[tuple[str, str], ...] = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 
-from engines.backends.base import Backend, Cost, Network
-from engines.backends.choice import BACKENDS, Choice, choose, gather
+from driftcam.engines.backends.base import Backend, Cost, Network
+from driftcam.engines.backends.choice import BACKENDS, Choice, choose, gather
 
 __all__ = ["BACKENDS", "Backend", "Cost", "Network", "explain", "open_backend"]
 
@@ -37,13 +37,13 @@ def _choice(wanted: str) -> Choice:
 
 def _open(name: str) -> Backend:
     if name == "openvino":
-        from engines.backends.openvino_backend import OpenVinoBackend
+        from driftcam.engines.backends.openvino_backend import OpenVinoBackend
 
         return OpenVinoBackend()
     if name == "tensorrt":
-        from engines.backends.tensorrt_backend import TensorRtBackend
+        from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
 
         return TensorRtBackend()
-    from engines.backends.torch_backend import TorchBackend
+    from driftcam.engines.backends.torch_backend import TorchBackend
 
     return TorchBackend("cuda" if name == "torch-cuda" else "cpu")

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from engines.api.errors import ParameterError
-from engines.network import NetworkSpec
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.network import NetworkSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of every input, by name; pictures as (B, 3, H, W) even where they are given as frames."""

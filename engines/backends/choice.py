@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engines.api.errors import ParameterError
-from engines.gpu import Driver, ask_driver
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.nvidia import Driver, ask_driver
 
 BACKENDS = ("auto", "tensorrt", "torch-cuda", "openvino", "torch")
 
@@ -70,7 +70,7 @@ def tensorrt_problem() -> str:
     missing = [name for name in ("onnxscript", "filelock", "cuda") if importlib.util.find_spec(name) is None]
     if missing:
         return f"TensorRT needs {', '.join(missing)}: pip install 'driftcam[rtx]'"
-    from engines.tensorrt.library import load
+    from driftcam.engines.backends.tensorrt.library import load
 
     try:
         load()

@@ -16,9 +16,9 @@ import torch
 from openvino.properties import hint
 from torch import Tensor
 
-from engines.backends import openvino_forms
-from engines.backends.base import Cost, Progress, Shapes, choose_precision, count, examples, with_frames
-from engines.network import NetworkSpec
+from driftcam.engines.backends import openvino_forms
+from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, examples, with_frames
+from driftcam.engines.backends.network import NetworkSpec
 
 _TYPES = {"bf16": ov.Type.bf16, "fp32": ov.Type.f32}
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from engines.backends.base import Cost, Progress, Shapes, choose_precision, count, with_frames
-from engines.network import NetworkSpec
+from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, with_frames
+from driftcam.engines.backends.network import NetworkSpec
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -1,17 +1,17 @@
-"""`python -m engines.doctor [--try]`: the engine's findings as JSON, for `driftcam doctor`."""
+"""`python -m driftcam.engines.doctor [--try]`: the engine's findings as JSON, for `driftcam doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from engines.doctor.facts import facts
+from driftcam.engines.doctor.facts import facts
 
 
 def main() -> None:
     findings = facts()
     if "--try" in sys.argv[1:]:
-        from engines.doctor.selftest import try_backends
+        from driftcam.engines.doctor.selftest import try_backends
 
         findings += try_backends()
     print(json.dumps([finding.to_dict() for finding in findings]))

@@ -8,10 +8,10 @@ import os
 import platform
 from pathlib import Path
 
-from engines.api.errors import ParameterError
-from engines.api.findings import Finding
-from engines.backends.choice import Choice, choose, gather, tensorrt_problem, torch_cuda_problem
-from engines.gpu import Driver, ask_driver
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.findings import Finding
+from driftcam.engines.backends.choice import Choice, choose, gather, tensorrt_problem, torch_cuda_problem
+from driftcam.engines.backends.nvidia import Driver, ask_driver
 
 # What speeds the networks up, as the kernel spells it.
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
@@ -87,8 +87,8 @@ def tensorrt() -> Finding:
     problem = tensorrt_problem()
     if problem:
         return Finding("TensorRT", "absent", problem)
-    from engines.tensorrt.cache import EngineCache
-    from engines.tensorrt.prepare import cache_folder, library_name
+    from driftcam.engines.backends.tensorrt.cache import EngineCache
+    from driftcam.engines.backends.tensorrt.prepare import cache_folder, library_name
 
     entries = list(EngineCache(cache_folder()).entries())
     damaged = sum(bool(entry.problem) for entry in entries)
@@ -120,7 +120,7 @@ def nvenc(driver: Driver) -> Finding:
 
 def model() -> Finding:
     """The weights are whole."""
-    from engines.embedded.model import WEIGHTS, load_networks
+    from driftcam.engines.models.embedded.model import WEIGHTS, load_networks
 
     try:
         load_networks(WEIGHTS)

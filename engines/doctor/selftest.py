@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from engines.api.errors import ParameterError
-from engines.api.findings import Finding
-from engines.backends import BACKENDS, Backend, Network, open_backend
-from engines.backends.torch_backend import TorchBackend
-from engines.embedded.model import embedded_specs
-from engines.network import NetworkSpec
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.findings import Finding
+from driftcam.engines.backends import BACKENDS, Backend, Network, open_backend
+from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.backends.torch_backend import TorchBackend
+from driftcam.engines.models.embedded.model import embedded_specs
 
 SIZES = {"batch": 1, "rows": 4, "columns": 4}  # in 64 px
 ROUNDS, WARM = 20, 3
@@ -40,8 +40,8 @@ def try_backends() -> list[Finding]:
 
 
 def _try_card(backend: Backend) -> list[Finding]:
-    from engines.backends.tensorrt_backend import TensorRtBackend
-    from engines.doctor.gpu import try_card
+    from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
+    from driftcam.engines.doctor.card import try_card
 
     assert isinstance(backend, TensorRtBackend)
     return try_card(backend)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.noise.normals import fill_normals
-from engines.noise.warp import carry, refresh, relax, route
+from driftcam.engines.noise.normals import fill_normals
+from driftcam.engines.noise.warp import carry, refresh, relax, route
 
 PHASE_RANGE = 0.625
 _POOL = 4096

@@ -16,7 +16,7 @@ import functools
 import numpy as np
 from numba import njit
 
-from engines.api.errors import ParameterError
+from driftcam.engines.api.errors import ParameterError
 
 KERNELS = ("band_limited", "block_mean")
 _ROLL_OFF = 0.1

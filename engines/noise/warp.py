@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from engines.noise.normals import fill_normals, mix32, mix64
+from driftcam.engines.noise.normals import fill_normals, mix32, mix64
 
 OUTSIDE = -1
 NONE = -1

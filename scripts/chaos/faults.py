@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engines.api import ParameterError
-from engines.api.bus import Message, MessageType, encode
-from engines.api.bus_client import BusClient
-from engines.api.parameters import GUIDANCE_MODES, NOISE_MODES
-from engines.api.styles import STYLE_NAMES
+from driftcam.engines.api import ParameterError
+from driftcam.engines.api.bus import Message, MessageType, encode
+from driftcam.engines.api.bus_client import BusClient
+from driftcam.engines.api.parameters import GUIDANCE_MODES, NOISE_MODES
+from driftcam.engines.api.styles import STYLE_NAMES
 from scripts.chaos.victim import ROOT, Victim
 
 SMALL_DISK_MB = 1
@@ -67,7 +67,7 @@ def bus_client_killed(victim: Victim, rng: random.Random) -> None:
     code = (
         "import sys, time, numpy as np\n"
         "from pathlib import Path\n"
-        "from engines.api.bus_client import BusClient\n"
+        "from driftcam.engines.api.bus_client import BusClient\n"
         "bus = BusClient('filter', session='victim', path=Path(sys.argv[1]))\n"
         "for _ in range(3): bus.send(np.zeros((*bus.size[::-1], 3), np.uint8))\n"
         "bus._socket.sendall(bytes.fromhex(sys.argv[2]))\n"
@@ -75,7 +75,7 @@ def bus_client_killed(victim: Victim, rng: random.Random) -> None:
     )
     data = encode(Message(MessageType.PARAMETERS, sequence=9, body={"strength": 0.5}))
     half = data[: rng.randrange(1, len(data))].hex()
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    environ = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", code, str(victim.bus), half]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
         assert client.stdout is not None

@@ -46,14 +46,14 @@ class Victim:
         self._config = folder / "config.toml"
         self.write_config()
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "DRIFTCAM_"))}
-        environ |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT)}
+        environ |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT / "src")}
         environ["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         self._clock = folder / "clock"
         self._clock.write_bytes(bytes(8))
         self.clock_can_step = _build_clock(folder / "clock.so")
         if self.clock_can_step:
             environ |= {"LD_PRELOAD": str(folder / "clock.so"), "CHAOS_CLOCK": str(self._clock)}
-        command = [sys.executable, "-c", "from daemon.cli import main; raise SystemExit(main())", "serve"]
+        command = [sys.executable, "-c", "from driftcam.daemon.cli import main; raise SystemExit(main())", "serve"]
         self._log = (folder / "log").open("w")
         self.process = subprocess.Popen(
             [*command, "--config", str(self._config)], env=environ, cwd=ROOT, stdout=self._log, stderr=self._log

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from engines.api.bus_client import BusClient
+from driftcam.engines.api.bus_client import BusClient
 
 
 def main(folder: Path, session: str = "example", count: int = 10) -> None:

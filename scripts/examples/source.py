@@ -9,7 +9,7 @@ import time
 import cv2
 import numpy as np
 
-from engines.api.bus_client import BusClient
+from driftcam.engines.api.bus_client import BusClient
 
 
 def main(session: str = "example", frames: int | None = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.embedded.networks import LATENT_CHANNELS, Decoder, Encoder
+from driftcam.engines.models.embedded.networks import LATENT_CHANNELS, Decoder, Encoder
 from scripts.training.progress import Run
 
 CROP = 128

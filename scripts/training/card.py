@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from engines.api.styles import STYLE_NAMES
-from engines.embedded.networks import Decoder, Encoder, FlowUNet
+from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet
 from scripts.training import data
 from scripts.training.autoencoder import to_pixels
 from scripts.training.judge import DEFAULT_FREEDOM, euler

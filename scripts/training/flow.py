@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.embedded.networks import STRIDE, Encoder, FlowUNet, degrade, hiding_level
+from driftcam.engines.models.embedded.networks import STRIDE, Encoder, FlowUNet, degrade, hiding_level
 from scripts.training.autoencoder import to_pixels
 from scripts.training.progress import Run
 from scripts.training.teacher import NAMED, VECTOR

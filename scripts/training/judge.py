@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.embedded.networks import Decoder, Encoder, FlowUNet, degrade, hiding_level, hiding_noise
+from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet, degrade, hiding_level, hiding_noise
 from scripts.training.autoencoder import to_pixels
 from scripts.training.teacher import NAMED, VECTOR
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.embedded.networks import Encoder, FlowUNet, degrade, hiding_level
+from driftcam.engines.models.embedded.networks import Encoder, FlowUNet, degrade, hiding_level
 from scripts.training.flow import Pairs, flow_loss
 from scripts.training.progress import Run
 

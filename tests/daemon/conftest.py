@@ -14,19 +14,14 @@ import av
 import numpy as np
 import pytest
 
-from daemon.engine_state import Patience
-from daemon.run import Options, Progress, Report, run_async
-from engines.api import Parameters
+from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.run import Options, Progress, Report, run_async
+from driftcam.engines.api import Parameters
 from tests.daemon import standin
 
 ROOT = Path(__file__).parents[2]
 SIZE = (128, 64)
 IMPATIENT = Patience(start=60, answer=2.0, backoff=0.05, backoff_most=0.2)
-
-
-@pytest.fixture(autouse=True)
-def importable_standin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def grey_of(number: int) -> int:

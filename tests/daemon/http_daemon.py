@@ -11,19 +11,19 @@ from pathlib import Path
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.feed import feed
-from daemon.http.context import Context
-from daemon.http.limits import Room
-from daemon.http.server import HttpServer, Security
-from daemon.logs import Recent
-from daemon.presets import Presets
-from daemon.recordings import Recordings
-from daemon.session import Session
-from daemon.sessions import DEFAULT
-from daemon.sources.pattern import PatternSource
-from engines.api import Parameters
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.http.context import Context
+from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.service.logs import Recent
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.feed import feed
+from driftcam.daemon.session.presets import Presets
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.session.sessions import DEFAULT
+from driftcam.daemon.sources.pattern import PatternSource
+from driftcam.engines.api import Parameters
 from tests.daemon import standin
 from tests.daemon.conftest import IMPATIENT
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from engines.api import ParameterError, Parameters
-from engines.api.model_files import ModelFiles
-from engines.api.styles import match_text
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.styles import match_text
 
 REFUSED, HANGS, DIES, RAISES, DIES_AT_START, HUNGRY = 101, 102, 103, 104, 105, 106
 NAME = "tests.daemon.standin:Engine"

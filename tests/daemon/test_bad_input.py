@@ -13,16 +13,18 @@ import cv2
 import numpy as np
 import pytest
 
-import daemon.run
-from daemon import cli
-from daemon.engine_process import worker_command
+import driftcam.daemon.run
+from driftcam.daemon import cli
+from driftcam.daemon.engine.process import worker_command
 from tests.daemon import standin
 from tests.daemon.conftest import read_clip, write_clip
 
 
 @pytest.fixture(autouse=True)
 def standin_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(daemon.run, "worker_command", lambda engine, weights: worker_command(standin.NAME, weights))
+    monkeypatch.setattr(
+        driftcam.daemon.run, "worker_command", lambda engine, weights: worker_command(standin.NAME, weights)
+    )
     monkeypatch.chdir(tmp_path)
 
 
@@ -194,8 +196,8 @@ class Terminal(io.StringIO):
 
 
 def test_the_progress_bar_is_for_terminals_only() -> None:
-    from daemon.progress import ProgressBar, bar
-    from daemon.run import Progress
+    from driftcam.daemon.commands.progress import ProgressBar, bar
+    from driftcam.daemon.run import Progress
 
     assert bar(Progress(25, 100, 12.5), 2.0) == "███████" + "█" + "░" * 22 + " 25/100  12.5 fps  6 s left"
     assert bar(Progress(25, None, 12.5), 2.0) == "25 frames  12.5 fps"

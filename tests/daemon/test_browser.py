@@ -21,22 +21,22 @@ import segno
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography import x509
 
-from daemon.addresses import reachable
-from daemon.browser import PeerStreams
-from daemon.config import WebRtc
-from daemon.http import certificate as certificates
-from daemon.http import thumbnails
-from daemon.http.certificate import self_signed
-from daemon.http.server import HttpServer, Security
-from daemon.http.share import qr_code
-from daemon.http.tls import tls_context
-from daemon.recordings import Recordings
-from engines.api import ParameterError
+from driftcam.daemon.addresses import reachable
+from driftcam.daemon.browser import PeerStreams
+from driftcam.daemon.config.config import WebRtc
+from driftcam.daemon.http import certificate as certificates
+from driftcam.daemon.http import thumbnails
+from driftcam.daemon.http.certificate import self_signed
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.http.share import qr_code
+from driftcam.daemon.http.tls import tls_context
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.engines.api import ParameterError
+from driftcam.webrtc.http import SDP, add_routes
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
+from driftcam.webrtc.stream import Refused
 from tests.daemon.http_daemon import START, Daemon, daemon_in, until
-from webrtc.http import SDP, add_routes
-from webrtc.peers import Peers
-from webrtc.settings import Settings
-from webrtc.stream import Refused
 
 TOKEN = "a-token-that-nobody-guesses"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -48,10 +48,8 @@ CAMERA = np.full((72, 128, 3), 40, np.uint8)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        async with daemon_in(tmp_path_factory.mktemp("browser")) as daemon:
-            yield daemon
+    async with daemon_in(tmp_path_factory.mktemp("browser")) as daemon:
+        yield daemon
 
 
 async def test_a_peer_gives_frames_and_sees_the_results(daemon: Daemon) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.api.bus import (
+from driftcam.engines.api.bus import (
     BYTES_PER_PIXEL,
     HEADER,
     MAGIC,

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.bus_hello import SLOT_BYTES
-from daemon.wire import MAX_BACKLOG
-from engines.api.bus import (
+from driftcam.daemon.bus.hello import SLOT_BYTES
+from driftcam.daemon.wire import MAX_BACKLOG
+from driftcam.engines.api.bus import (
     MAJOR,
     SLOTS,
     BusError,
@@ -34,8 +34,7 @@ from engines.api.bus import (
     create_memory,
     encode,
 )
-from engines.api.bus_client import BusClient
-from tests.daemon.conftest import ROOT
+from driftcam.engines.api.bus_client import BusClient
 from tests.daemon.test_bus_server import SIZE, Bus, picture, through
 
 HELLO = Message(MessageType.HELLO, body={"role": "filter", "session": "raw"})
@@ -76,7 +75,6 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    os.environ["PYTHONPATH"] = str(ROOT)
     running = Daemon(tmp_path_factory.mktemp("bus"))
     yield running
     running.close()
@@ -93,7 +91,7 @@ def neighbour(daemon: Daemon) -> Iterator[BusClient]:
             np.testing.assert_array_equal(
                 through(client, picture(50 + number), pts=2 + number), 255 - picture(50 + number)
             )
-        daemon.until(lambda: len(daemon.bus.server.clients) == 1)  # the others are gone
+        daemon.until(lambda: len(daemon.bus_server.clients) == 1)  # the others are gone
 
 
 @contextlib.contextmanager
@@ -216,7 +214,7 @@ def test_nothing_is_left_of_clients_that_came_and_went(daemon: Daemon, neighbour
                 client.send(picture(3))
         with raw(daemon, b"garbage" * 20) as sock:
             rest(sock)
-        daemon.until(lambda: len(daemon.bus.server.clients) == 1)
+        daemon.until(lambda: len(daemon.bus_server.clients) == 1)
 
     come_and_go()
     before, threads = daemon.ask(descriptors), threading.active_count()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.api import bus
+from driftcam.engines.api import bus
 
 ROOT = Path(__file__).parents[2]
 FIELDS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import stat
 import subprocess
 import sys
@@ -16,13 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.bus_server import BusServer
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.presets import Presets
-from engines.api import ParameterError, Parameters
-from engines.api.bus import MAGIC, MAJOR, Message, MessageType, PixelFormat, encode
-from engines.api.bus_client import BusClient
+from driftcam.daemon.bus.server import BusServer
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.presets import Presets
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.bus import MAGIC, MAJOR, Message, MessageType, PixelFormat, encode
+from driftcam.engines.api.bus_client import BusClient
 from tests.daemon import standin
 from tests.daemon.conftest import IMPATIENT, ROOT
 
@@ -237,7 +236,7 @@ async def test_another_version_is_refused_and_named(bus: Bus) -> None:
 
 async def exchange(bus: Bus, data: bytes) -> list[Message]:
     """What the daemon answers to raw bytes before it hangs up."""
-    from engines.api.bus import Decoder
+    from driftcam.engines.api.bus import Decoder
 
     reader, writer = await asyncio.open_unix_connection(bus.path)
     writer.write(data)
@@ -303,7 +302,6 @@ async def test_the_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     bus = Bus(tmp_path / "driftcam")
     try:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         command: list = [sys.executable, "-m", "scripts.examples.source"]
         if language == "c":
             command = [tmp_path / "source"]
@@ -313,11 +311,11 @@ async def test_the_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 subprocess.run(["cc", *flags, code, "-o", command[0]], check=True)
             except FileNotFoundError:
                 pytest.skip("no C compiler here")
-        with subprocess.Popen(command, env=environment) as source:
+        with subprocess.Popen(command) as source:
             try:
                 await until(lambda: bus.core.sessions.get("example") is not None)
                 sink = [sys.executable, "-m", "scripts.examples.sink", tmp_path]
-                await in_thread(lambda: subprocess.run(sink, env=environment, check=True, timeout=60))
+                await in_thread(lambda: subprocess.run(sink, check=True, timeout=60))
                 assert source.poll() is None
             finally:
                 source.kill()

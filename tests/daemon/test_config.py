@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.config import Config, differences, fields
-from daemon.config_file import ConfigError, line_of, load, parse_flag
-from engines.api import ParameterError
+from driftcam.daemon.config.config import Config, differences, fields
+from driftcam.daemon.config.file import ConfigError, line_of, load, parse_flag
+from driftcam.engines.api import ParameterError
 
 GOOD = """
 # what a streamer writes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.control import changed
-from engines.api import ParameterError, Parameters
+from driftcam.daemon.session.control import changed
+from driftcam.engines.api import ParameterError, Parameters
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.admission import Limits, refusal
-from daemon.engine_process import ending
-from daemon.engine_state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
-from daemon.frames import cover, model_size
-from daemon.measure import Rate, Samples, peak_memory_mb
-from daemon.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
-from daemon.waiting import why_no_picture
-from engines.api import ParameterError, Parameters
+from driftcam.daemon.config.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
+from driftcam.daemon.engine.process import ending
+from driftcam.daemon.engine.state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
+from driftcam.daemon.frames import cover, model_size
+from driftcam.daemon.measure import Rate, Samples, peak_memory_mb
+from driftcam.daemon.session.admission import Limits, refusal
+from driftcam.daemon.session.waiting import why_no_picture
+from driftcam.engines.api import ParameterError, Parameters
 
 
 @pytest.mark.parametrize(

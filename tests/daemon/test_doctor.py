@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon import doctor as room
-from daemon.cli import main
-from daemon.doctor import engine_findings, obs, table
-from engines.api.findings import Finding
+from driftcam.daemon.cli import main
+from driftcam.daemon.commands import doctor as room
+from driftcam.daemon.commands.doctor import engine_findings, obs, table
+from driftcam.engines.api.findings import Finding
 
 
 def test_json_lists_every_part_of_the_machine(capsys: pytest.CaptureFixture) -> None:

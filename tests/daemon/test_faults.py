@@ -13,10 +13,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from daemon.core import Core
-from daemon.errors import RunError
-from engines.api import ParameterError, Parameters
-from engines.api.model_files import ModelFiles
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.session.core import Core
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.model_files import ModelFiles
 from tests.daemon import standin
 from tests.daemon.conftest import ROOT, Running, read_clip, start_run, with_seed, write_clip
 
@@ -24,7 +24,9 @@ from tests.daemon.conftest import ROOT, Running, read_clip, start_run, with_seed
 def worker_of(pid: int) -> int:
     """The engine process that `pid` started."""
     children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
-    (worker,) = [int(child) for child in children if b"engines.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    (worker,) = [
+        int(child) for child in children if b"driftcam.engines.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
     return worker
 
 
@@ -106,7 +108,7 @@ async def test_an_engine_that_cannot_start_ends_the_run_and_leaves_no_file(tmp_p
 )
 async def test_a_process_that_is_no_engine_is_refused_with_its_reason(says: str, words: str) -> None:
     code = (
-        "import socket, sys, time; from engines.api.bus import *\n"
+        "import socket, sys, time; from driftcam.engines.api.bus import *\n"
         f"says = {says}\n"
         "socket.socket(fileno=int(sys.argv[2])).sendall(says)\n"
         "if not says: raise ImportError('no such library')\n"
@@ -170,7 +172,7 @@ async def test_latency_stays_flat_when_the_engine_is_slower_than_the_source(monk
 def daemon_in_the_background(out: Path) -> subprocess.Popen[bytes]:
     """A run without end, as the command line makes it, with the stand-in engine."""
     code = (
-        "import sys; from unittest.mock import patch; import daemon.run as run; from daemon.cli import main\n"
+        "import sys; from unittest.mock import patch; import daemon.run as run; from driftcam.daemon.cli import main\n"
         "real = run.worker_command\n"
         f"with patch.object(run, 'worker_command', lambda engine, weights: real({standin.NAME!r})):\n"
         f"    sys.exit(main(['run', '--source', 'test', '--sink', {f'file:{out}'!r}, '--size', '64']))\n"

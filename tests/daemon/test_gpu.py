@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.gpu import gpus
+from driftcam.daemon.service.gpus import gpus
 
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="this machine has an NVIDIA driver")

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient
 
-from daemon.frames import Picture, Result
+from driftcam.daemon.frames import Picture, Result
 from tests.daemon import standin
 from tests.daemon.conftest import read_clip
 from tests.daemon.http_daemon import START, Daemon, daemon_in, until
@@ -25,10 +25,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        async with daemon_in(tmp_path_factory.mktemp("http")) as daemon:
-            yield daemon
+    async with daemon_in(tmp_path_factory.mktemp("http")) as daemon:
+        yield daemon
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -17,12 +17,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.http.guard import refusal
-from daemon.http.limits import MOST_CLIENTS, Rates
-from daemon.http.page import FILES
-from daemon.http.server import HttpServer, Security
-from daemon.http.token import COOKIE, Gate, read_or_make
-from engines.api import ParameterError
+from driftcam.daemon.http.guard import refusal
+from driftcam.daemon.http.limits import MOST_CLIENTS, Rates
+from driftcam.daemon.http.page import FILES
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.http.token import COOKIE, Gate, read_or_make
+from driftcam.engines.api import ParameterError
 from tests.daemon.http_daemon import START, Daemon, daemon_in
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -33,10 +33,8 @@ in_loop = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        async with daemon_in(tmp_path_factory.mktemp("security")) as daemon:
-            yield daemon
+    async with daemon_in(tmp_path_factory.mktemp("security")) as daemon:
+        yield daemon
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8900", "localhost:8900", "LOCALHOST", "[::1]:8900", "127.0.0.1"])
@@ -222,7 +220,7 @@ async def test_too_many_requests_are_told_when_to_come_again(daemon: Daemon) -> 
 
 @in_loop
 async def test_a_body_that_never_ends_is_given_up(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.http.server.PATIENCE", 0.3)
+    monkeypatch.setattr("driftcam.daemon.http.server.PATIENCE", 0.3)
     async with daemon.client() as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         head = f"PATCH /api/parameters HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 100\r\n\r\n{{"
@@ -236,7 +234,7 @@ async def test_a_body_that_never_ends_is_given_up(daemon: Daemon, monkeypatch: p
 async def test_a_connection_that_never_asks_is_closed_and_others_stay(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.http.connections.PATIENCE", 0.3)
+    monkeypatch.setattr("driftcam.daemon.http.connections.PATIENCE", 0.3)
     server = HttpServer(daemon.context)
     port = urlsplit(await server.start("127.0.0.1", 0)).port
     try:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from daemon import keeping
-from daemon.errors import RunError
-from daemon.frames import Result
-from daemon.keeping import KeptSink, KeptSource, KeptStyle
-from daemon.metrics import Metrics
-from daemon.pulse import EVERY, Pulse
-from daemon.specs import Spec, parse_source
-from daemon.systemd import Systemd
-from engines.api import ParameterError
+from driftcam.daemon.config.specs import Spec, parse_source
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import Result
+from driftcam.daemon.service.metrics import Metrics
+from driftcam.daemon.service.pulse import EVERY, Pulse
+from driftcam.daemon.service.systemd import Systemd
+from driftcam.daemon.session import keeping
+from driftcam.daemon.session.keeping import KeptSink, KeptSource, KeptStyle
+from driftcam.engines.api import ParameterError
 from tests.daemon.conftest import ROOT, write_clip
 from tests.daemon.http_daemon import Daemon, daemon_in, until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.logs import LOGGER, RECENT, JournalFormat, Logs, Recent, to_journal
+from driftcam.daemon.service.logs import LOGGER, RECENT, JournalFormat, Logs, Recent, to_journal
 
 log = logging.getLogger(f"{LOGGER}.test")
 

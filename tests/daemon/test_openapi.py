@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, Phase, given, settings
 
-from daemon.http.openapi import document
-from daemon.http.page import FILES
-from daemon.http.server import HttpServer, Security
+from driftcam.daemon.http.openapi import document
+from driftcam.daemon.http.page import FILES
+from driftcam.daemon.http.server import HttpServer, Security
 from tests.daemon.http_daemon import daemon_in
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
@@ -63,12 +63,10 @@ class Server(threading.Thread):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, HttpServer]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        server = Server(tmp_path_factory.mktemp("openapi"))
-        server.start()
-        yield server.ready.result(60)
-        server.end()
+    server = Server(tmp_path_factory.mktemp("openapi"))
+    server.start()
+    yield server.ready.result(60)
+    server.end()
 
 
 def test_every_route_is_in_the_document_and_nothing_else(served: tuple[str, HttpServer]) -> None:

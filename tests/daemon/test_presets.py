@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.errors import RunError
-from daemon.presets import MOST, Presets
-from engines.api import ParameterError, Parameters
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.session.presets import MOST, Presets
+from driftcam.engines.api import ParameterError, Parameters
 
 LOOK = Parameters(strength=0.4, seed=9, styles=(("weave", 1), ("dusk", 3)), width=512, height=256)
 
@@ -121,8 +121,8 @@ def test_a_writer_killed_in_the_middle_leaves_a_whole_file(tmp_path: Path) -> No
     script = f"""
 import sys
 from pathlib import Path
-from daemon.presets import Presets
-from engines.api import Parameters
+from driftcam.daemon.session.presets import Presets
+from driftcam.engines.api import Parameters
 presets, number = Presets(Path({str(tmp_path)!r})), 0
 while True:
     number += 1

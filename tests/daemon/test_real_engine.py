@@ -10,21 +10,21 @@ import cv2
 import numpy as np
 import pytest
 
-import engines.embedded
-from daemon import cli
-from daemon.engine_state import Patience
-from daemon.frames import cover
-from daemon.sources.pattern import draw
-from engines.api import Parameters
+import driftcam.engines.models.embedded
+from driftcam.daemon import cli
+from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.frames import cover
+from driftcam.daemon.sources.pattern import draw
+from driftcam.engines.api import Parameters
 from tests.daemon.conftest import Running, read_clip, start_run
 
 SIZE = (96, 64)
-WEIGHTS = Path(engines.embedded.__file__).parent / "weights"
+WEIGHTS = Path(driftcam.engines.models.embedded.__file__).parent / "weights"
 
 
 def write_scene(path: Path, frames: int = 6) -> Path:
     """The first frames of the moving test pattern as a clip."""
-    from daemon.sinks.mp4 import Mp4Writer
+    from driftcam.daemon.sinks.mp4 import Mp4Writer
 
     with path.open("w+b", buffering=0) as file:
         writer = Mp4Writer(file, 160, 96, 30)

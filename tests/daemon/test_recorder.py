@@ -14,17 +14,17 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.errors import RunError
-from daemon.frames import Picture, Result
-from daemon.recordings import Recordings
-from daemon.session import Session
-from daemon.sinks import encoders
-from daemon.sinks.recorder import Recorder, free_path
-from daemon.sinks.snapshot import write_snapshot
-from daemon.sound import RATE, Chunk, Sound
-from engines.api import ParameterError, Parameters
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import Picture, Result
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.sinks import encoders
+from driftcam.daemon.sinks.recorder import Recorder, free_path
+from driftcam.daemon.sinks.snapshot import write_snapshot
+from driftcam.daemon.sound import RATE, Chunk, Sound
+from driftcam.engines.api import ParameterError, Parameters
 from tests.daemon import standin
 from tests.daemon.conftest import IMPATIENT, read_clip
 

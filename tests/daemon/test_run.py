@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from engines.api import Parameters
+from driftcam.engines.api import Parameters
 from tests.daemon.conftest import SIZE, grey_of, read_clip, start_run, write_clip
 
 

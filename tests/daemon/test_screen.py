@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.sources import open_source, screen
-from daemon.sources.screen import ScreenSource
-from daemon.specs import parse_source
-from engines.api import ParameterError
+from driftcam.daemon.config.specs import parse_source
+from driftcam.daemon.sources import open_source, screen
+from driftcam.daemon.sources.screen import ScreenSource
+from driftcam.engines.api import ParameterError
 
 WIDTH, HEIGHT = 320, 200
 

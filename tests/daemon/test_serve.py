@@ -22,7 +22,7 @@ import cv2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.cli import main
+from driftcam.daemon.cli import main
 from tests.daemon import standin
 from tests.daemon.conftest import ROOT, read_clip
 
@@ -97,7 +97,7 @@ def in_process(*arguments: str) -> Said:
 
 
 def driftcam(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from daemon.cli import main; raise SystemExit(main())", *arguments]
+    command = [sys.executable, "-c", "from driftcam.daemon.cli import main; raise SystemExit(main())", *arguments]
     return subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=90)
 
 
@@ -106,7 +106,7 @@ def home_of(folder: Path) -> dict[str, str]:
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "DRIFTCAM_"))}
-    return environ | {"HOME": str(folder), "XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    return environ | {"HOME": str(folder), "XDG_RUNTIME_DIR": str(runtime)}
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def serving(folder: Path, config: str = CONFIG, *flags: str) -> Iterator[Served]
     path = folder / ".config" / "driftcam" / "config.toml"
     path.parent.mkdir(parents=True)
     path.write_text(config)
-    command = [sys.executable, "-c", "from daemon.cli import main; raise SystemExit(main())", "serve"]
+    command = [sys.executable, "-c", "from driftcam.daemon.cli import main; raise SystemExit(main())", "serve"]
     with (folder / "log").open("w") as log:
         command += ["--listen", f"127.0.0.1:{port}", *flags]
         process = subprocess.Popen(command, env=environ, cwd=ROOT, stderr=log, stdout=log)

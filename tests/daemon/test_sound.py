@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from daemon.sound import KEEP_NS, RATE, Chunk, Sound, fitted
+from driftcam.daemon.sound import KEEP_NS, RATE, Chunk, Sound, fitted
 from tests.daemon.conftest import start_run
 
 FPS, FRAME = 25, 0.04

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.sources import webcam
-from daemon.sources.clip import ClipSource
-from daemon.sources.pacing import Pace
-from daemon.sources.pattern import PatternSource
-from daemon.sources.webcam import WebcamSource
-from engines.api import ParameterError
+from driftcam.daemon.sources import webcam
+from driftcam.daemon.sources.clip import ClipSource
+from driftcam.daemon.sources.pacing import Pace
+from driftcam.daemon.sources.pattern import PatternSource
+from driftcam.daemon.sources.webcam import WebcamSource
+from driftcam.engines.api import ParameterError
 from tests.daemon.conftest import grey_of, write_clip
 
 

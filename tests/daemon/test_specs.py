@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.specs import (
+from driftcam.daemon.config.specs import (
     OPTIONS,
     SINKS,
     SOURCES,
@@ -18,7 +18,7 @@ from daemon.specs import (
     parse_source,
     size_option,
 )
-from engines.api import ParameterError
+from driftcam.engines.api import ParameterError
 
 
 def test_a_camera_with_wishes() -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.admission import Limits
-from daemon.core import Core
-from daemon.engine_process import worker_command
-from daemon.engine_state import EngineState
-from daemon.frames import Result
-from daemon.placeholder import placeholder
-from daemon.session import Session
-from engines.api import ParameterError, Parameters
+from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.engine.state import EngineState
+from driftcam.daemon.frames import Result
+from driftcam.daemon.session.admission import Limits
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.placeholder import placeholder
+from driftcam.daemon.session.session import Session
+from driftcam.engines.api import ParameterError, Parameters
 from tests.daemon import standin
 from tests.daemon.conftest import IMPATIENT
 

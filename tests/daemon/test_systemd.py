@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pulse import Progress
-from daemon.systemd import Systemd
+from driftcam.daemon.service.pulse import Progress
+from driftcam.daemon.service.systemd import Systemd
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import av
 import numpy as np
 import pytest
 
-from daemon.sound import Chunk
-from daemon.sources import url
-from daemon.sources.url import StreamClock, UrlSource
-from engines.api import ParameterError
+from driftcam.daemon.sound import Chunk
+from driftcam.daemon.sources import url
+from driftcam.daemon.sources.url import StreamClock, UrlSource
+from driftcam.engines.api import ParameterError
 
 FPS = 25
 

@@ -15,12 +15,12 @@ import pytest
 import pyvirtualcam
 from pyvirtualcam.camera import register_backend
 
-from daemon.frames import Picture, Result
-from daemon.placeholder import placeholder
-from daemon.sinks import loopback, v4l2, virtualcam
-from daemon.sinks.loopback import CameraLost, LoopbackCamera
-from daemon.sinks.virtualcam import VirtualCameraSink, find_device, next_due
-from engines.api import ParameterError
+from driftcam.daemon.frames import Picture, Result
+from driftcam.daemon.session.placeholder import placeholder
+from driftcam.daemon.sinks import loopback, v4l2, virtualcam
+from driftcam.daemon.sinks.loopback import CameraLost, LoopbackCamera
+from driftcam.daemon.sinks.virtualcam import VirtualCameraSink, find_device, next_due
+from driftcam.engines.api import ParameterError
 
 
 class Backend:

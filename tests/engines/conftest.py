@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.embedded.model import embedded_specs
-from engines.network import NetworkSpec, Ranges
+from driftcam.engines.backends.network import NetworkSpec, Ranges
+from driftcam.engines.models.embedded.model import embedded_specs
 
 SMALL = Ranges(batch=(1, 1, 4), rows=(2, 3, 5), columns=(2, 3, 5))
 
@@ -26,7 +26,7 @@ def embedded_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, st
     folder, made = tmp_path_factory.mktemp("onnx"), {}
 
     def exported(name: str, precision: str) -> tuple[NetworkSpec, Path]:
-        from engines.export import export_onnx
+        from driftcam.engines.backends.export import export_onnx
 
         if (name, precision) not in made:
             spec = next(s for s in embedded_specs() if s.name == name)
@@ -42,7 +42,7 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[N
     folder, made = tmp_path_factory.mktemp("tiny"), {}
 
     def exported(layout: str, name: str, precision: str = "fp32", residuals: bool = False) -> tuple[NetworkSpec, Path]:
-        from engines.export import checkpoint_specs, export_onnx
+        from driftcam.engines.backends.export import checkpoint_specs, export_onnx
         from tests.engines.test_checkpoints import full_vae, tiny_unet
 
         key = (layout if name == "unet" else "any", name, precision, residuals)  # all have the same autoencoder

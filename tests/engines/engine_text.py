@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from engines.tensorrt.builder import Shapes
+from driftcam.engines.backends.tensorrt.builder import Shapes
 
 _KINDS = {"half": "fp16", "bfloat16": "bf16", "float": "fp32"}
 

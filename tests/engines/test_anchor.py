@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import Engine, Parameters
-from engines.anchor import Anchor, _mismatch
-from engines.shift import Shift
+from driftcam import Engine, Parameters
+from driftcam.engines.image.shift import Shift
+from driftcam.engines.motion.anchor import Anchor, _mismatch
 from tests.engines.test_flow import texture, view
 
 CELL = 8

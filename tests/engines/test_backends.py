@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from engines import backends
-from engines.api.errors import ParameterError
-from engines.backends import Backend, choice, explain, open_backend
-from engines.backends.choice import Facts, choose
-from engines.backends.openvino_backend import OpenVinoBackend
-from engines.backends.openvino_forms import for_openvino
-from engines.backends.torch_backend import TorchBackend
-from engines.embedded.model import embedded_specs
-from engines.gpu import Card, Driver, ask_driver, problem_of
+from driftcam.engines import backends
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends import Backend, choice, explain, open_backend
+from driftcam.engines.backends.choice import Facts, choose
+from driftcam.engines.backends.nvidia import Card, Driver, ask_driver, problem_of
+from driftcam.engines.backends.openvino_backend import OpenVinoBackend
+from driftcam.engines.backends.openvino_forms import for_openvino
+from driftcam.engines.backends.torch_backend import TorchBackend
+from driftcam.engines.models.embedded.model import embedded_specs
 
 
 def forget() -> None:
@@ -115,7 +115,7 @@ def test_the_driver_is_asked_for_its_cards() -> None:
 def test_the_choice_is_one_log_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(choice, "ask_driver", lambda: NONE)
     forget()
-    with caplog.at_level(logging.INFO, "engines.backends"):
+    with caplog.at_level(logging.INFO, "driftcam.engines.backends"):
         assert open_backend("auto").name == "openvino"
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("networks run on openvino") and line.endswith("(cpu): no NVIDIA driver is installed")

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.camera import camera_motion, follow, inverse
-from engines.flow import DisFlow
+from driftcam.engines.motion.camera import camera_motion, follow, inverse
+from driftcam.engines.motion.flow import DisFlow
 from tests.engines.test_flow import texture, view
 
 

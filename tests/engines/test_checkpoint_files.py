@@ -20,9 +20,9 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from engines.api.errors import ParameterError
-from engines.checkpoints import Checkpoint
-from engines.guidance import Guidance
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
 from tests.engines.test_checkpoints import SIZE, our_result, text_config
 from tests.engines.test_checkpoints import folders as folders  # a fixture
 from tests.engines.test_checkpoints import models as models  # a fixture

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from engines import Engine, Parameters
-from engines.api import ParameterError
-from engines.api.model_files import ModelFiles
-from engines.checkpoints import Checkpoint
-from engines.schedules import add_noise, advance, estimate
-from engines.temporal import TemporalNoise
+from driftcam import Engine, Parameters
+from driftcam.engines.api import ParameterError
+from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.diffusion.schedules import add_noise, advance, estimate
+from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
+from driftcam.engines.noise.temporal import TemporalNoise
 from tests.engines.test_checkpoints import folders as folders  # a fixture
 from tests.engines.test_checkpoints import one_thread as one_thread  # a fixture
 

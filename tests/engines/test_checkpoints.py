@@ -30,11 +30,11 @@ from diffusers import (
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from engines.checkpoints import Checkpoint
-from engines.denoise import Frame, Plan, denoise
-from engines.guidance import Guidance
-from engines.prompts import travel
-from engines.stream import StreamBatch
+from driftcam.engines.diffusion.denoise import Frame, Plan, denoise
+from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.diffusion.stream_batch import StreamBatch
+from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
+from driftcam.engines.models.stable_diffusion.prompts import travel
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SIZE = (32, 48)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engines.backends.openvino_backend import OpenVinoBackend
-from engines.backends.torch_backend import TorchBackend
-from engines.doctor.facts import driver_version, graphics, processor
-from engines.doctor.selftest import try_network
-from engines.embedded.model import embedded_specs
-from engines.gpu import Card, Driver
+from driftcam.engines.backends.nvidia import Card, Driver
+from driftcam.engines.backends.openvino_backend import OpenVinoBackend
+from driftcam.engines.backends.torch_backend import TorchBackend
+from driftcam.engines.doctor.facts import driver_version, graphics, processor
+from driftcam.engines.doctor.selftest import try_network
+from driftcam.engines.models.embedded.model import embedded_specs
 
 
 def test_the_processors_instructions_are_read(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from engines.api import ParameterError, Parameters
-from engines.api.styles import STYLE_NAMES
-from engines.backends import open_backend
-from engines.embedded.model import WEIGHTS, EmbeddedSource, load_networks, style_condition
-from engines.embedded.networks import STYLE_DIM, degrade, hiding_level, hiding_noise
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.engines.backends import open_backend
+from driftcam.engines.models.embedded.model import WEIGHTS, EmbeddedSource, load_networks, style_condition
+from driftcam.engines.models.embedded.networks import STYLE_DIM, degrade, hiding_level, hiding_noise
 
 CLIP = Path(__file__).parents[2] / "scripts" / "clips" / "bigbuckbunny.mp4"
 BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa

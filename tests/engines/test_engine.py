@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import Engine, ParameterError, Parameters
-from engines.embedded.model import WEIGHTS, load_networks, style_condition
-from engines.embedded.networks import degrade, hiding_level, hiding_noise
+from driftcam import Engine, ParameterError, Parameters
+from driftcam.engines.models.embedded.model import WEIGHTS, load_networks, style_condition
+from driftcam.engines.models.embedded.networks import degrade, hiding_level, hiding_noise
 
 SMALL = Parameters(width=64, height=64, steps=1)
 
@@ -32,7 +32,7 @@ def engine():
 
 
 def test_the_readme_example():
-    from engines import Engine, Parameters
+    from driftcam import Engine, Parameters
 
     engine = Engine(Parameters(styles=(("great-wave", 1.0),), strength=1.0, steps=2, width=64, height=64))
     frame = np.zeros((48, 80, 3), np.uint8)

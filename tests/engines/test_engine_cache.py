@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("filelock")
 
-from engines.api.errors import ParameterError
-from engines.tensorrt.cache import EngineCache, EngineKey
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.tensorrt.cache import EngineCache, EngineKey
 
 KEY = EngineKey("decoder", "b" * 64, "a" * 64, "1x20x32x32", "fp16", "sm89", "tensorrt_rtx 1.7.1")
 

@@ -16,15 +16,15 @@ pytest.importorskip("onnxscript")
 if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
-from daemon.cli import main as driftcam
-from engines.api.errors import ParameterError
-from engines.embedded.model import embedded_specs
-from engines.network import NetworkSpec, Ranges, picture
-from engines.tensorrt import commands
-from engines.tensorrt.__main__ import main
-from engines.tensorrt.cache import EngineCache
-from engines.tensorrt.commands import Bar, parse_ranges
-from engines.tensorrt.prepare import graph_hash, prepare, weights_hash
+from driftcam.daemon.cli import main as driftcam
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.backends.tensorrt.cache import EngineCache
+from driftcam.engines.backends.tensorrt.prepare import graph_hash, prepare, weights_hash
+from driftcam.engines.models.embedded.model import embedded_specs
+from driftcam.engines.prebuild import commands
+from driftcam.engines.prebuild.__main__ import main
+from driftcam.engines.prebuild.commands import Bar, parse_ranges
 
 
 class Filter(torch.nn.Module):
@@ -86,7 +86,8 @@ def test_driftcam_passes_on_to_the_engine_room(tmp_path: Path) -> None:
     """Through the command itself, whose room must not import the engine's."""
     assert driftcam(["engine", "--folder", str(tmp_path), "verify"]) == 0
     code = (
-        "import sys; from daemon.cli import main; main(['engine', 'list']); sys.exit('engines.tensorrt' in sys.modules)"
+        "import sys; from driftcam.daemon.cli import main; main(['engine', 'list']); "
+        "sys.exit('driftcam.engines.backends.tensorrt' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

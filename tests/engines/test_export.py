@@ -18,10 +18,10 @@ import onnx
 import onnxruntime
 from diffusers import ControlNetModel
 
-from engines.api.errors import ParameterError
-from engines.embedded.model import embedded_specs
-from engines.export import checkpoint_specs, export_onnx
-from engines.network import NetworkSpec, Ranges, picture
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.export import checkpoint_specs, export_onnx
+from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.models.embedded.model import embedded_specs
 from tests.engines.conftest import SMALL
 from tests.engines.test_checkpoints import LAYOUTS, full_vae, tiny_unet, tiny_vae
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.flow import DisFlow, FlowGate, Motion, scale_flow
+from driftcam.engines.motion.flow import DisFlow, FlowGate, Motion, scale_flow
 
 
 def texture(side: int, seed: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.api import ParameterError
-from engines.frames import as_rgb
+from driftcam.engines.api import ParameterError
+from driftcam.engines.image.pixels import as_rgb
 
 
 def test_rgb_bytes_are_not_copied():

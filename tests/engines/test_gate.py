@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from engines.api.errors import ParameterError
-from engines.gate import SimilarityGate, similarity, skip_probability
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.image.similarity import SimilarityGate, similarity, skip_probability
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engines.api.errors import ParameterError
-from engines.denoise import Frame, Plan
-from engines.guidance import CEILING, Guidance, guide, guide_residual, limited_stock
-from engines.schedules import add_noise, advance, alphas_cumprod, ddim, estimate, flow, lcm, turbo
-from engines.stream import StreamBatch
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.diffusion.denoise import Frame, Plan
+from driftcam.engines.diffusion.guidance import CEILING, Guidance, guide, guide_residual, limited_stock
+from driftcam.engines.diffusion.schedules import add_noise, advance, alphas_cumprod, ddim, estimate, flow, lcm, turbo
+from driftcam.engines.diffusion.stream_batch import StreamBatch
 
 LEVELS = alphas_cumprod()
 SOLVERS = {

@@ -14,14 +14,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.api.bus import Message, MessageType
-from engines.api.parameters import Parameters
-from engines.denoise import Frame, Plan, denoise, may_share
-from engines.engine import Engine
-from engines.guidance import Guidance
-from engines.host import EngineHost, grouped
-from engines.inbox import Inbox
-from engines.schedules import ddim, flow
+from driftcam.engines.api.bus import Message, MessageType
+from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.diffusion.denoise import Frame, Plan, denoise, may_share
+from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.diffusion.schedules import ddim, flow
+from driftcam.engines.engine import Engine
+from driftcam.engines.host import EngineHost, grouped
+from driftcam.engines.worker.inbox import Inbox
 
 SIDE = 64
 LOOKS = (
@@ -179,7 +179,7 @@ def test_every_stream_is_served_in_every_round_and_none_waits_for_another(
 
 
 def test_what_is_loaded_before_a_fork_starts_no_thread_and_touches_no_graphics_card() -> None:
-    """Neither would work in the child (`engines.fork_server`)."""
+    """Neither would work in the child (`engines.worker.fork_server`)."""
     code = """
 import threading, torch
 
@@ -187,12 +187,12 @@ def touched(*args, **kwargs): raise AssertionError("a graphics card was asked fo
 
 for name in ("is_available", "device_count", "init", "_lazy_init", "current_device", "mem_get_info"):
     setattr(torch.cuda, name, touched)
-from engines.fork_server import stay_alone
-from engines.worker import open_host
-from engines.api.model_files import ModelFiles
+from driftcam.engines.worker.fork_server import stay_alone
+from driftcam.engines.worker.main import open_host
+from driftcam.engines.api.model_files import ModelFiles
 
 stay_alone()
-open_host("engines.host:EngineHost", ModelFiles())
+open_host("driftcam.engines.host:EngineHost", ModelFiles())
 assert threading.active_count() == 1, threading.enumerate()
 assert not torch.cuda.is_initialized()
 """

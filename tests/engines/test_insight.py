@@ -7,10 +7,10 @@ import base64
 import cv2
 import numpy as np
 
-from engines.api import Parameters
-from engines.engine import Engine
-from engines.flow import Motion
-from engines.insight import flow_picture, insight, noise_picture
+from driftcam.engines.api import Parameters
+from driftcam.engines.engine import Engine
+from driftcam.engines.insight import flow_picture, insight, noise_picture
+from driftcam.engines.motion.flow import Motion
 
 
 def moving(x: float, y: float) -> Motion:

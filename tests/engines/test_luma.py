@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.luma import WorkingLuma, working_size
+from driftcam.engines.image.luma import WorkingLuma, working_size
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (1920, 1080), (64, 64), (33, 4000)])

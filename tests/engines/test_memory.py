@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines import Engine, Parameters
+from driftcam import Engine, Parameters
 
 WINDOWS, FRAMES = 5, 2_000
 

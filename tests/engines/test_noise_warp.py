@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engines.noise import Readout, WarpedField
-from engines.noise.normals import fill_normals
-from engines.noise.warp import NONE, OUTSIDE, carry, relax, route
+from driftcam.engines.noise import Readout, WarpedField
+from driftcam.engines.noise.normals import fill_normals
+from driftcam.engines.noise.warp import NONE, OUTSIDE, carry, relax, route
 from tests.engines import reference_warp
 
 CELLS, POINTS, CHANNELS = 12, 4, 4

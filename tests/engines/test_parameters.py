@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.api import ParameterError, Parameters
-from engines.api.styles import STYLE_NAMES, STYLES, match_text, parse_styles
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.styles import STYLE_NAMES, STYLES, match_text, parse_styles
 
 
 @pytest.mark.parametrize(

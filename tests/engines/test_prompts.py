@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engines.api.errors import ParameterError
-from engines.prompts import blend, lerp, slerp, travel
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.models.stable_diffusion.prompts import blend, lerp, slerp, travel
 
 
 def test_slerp_keeps_the_norm_and_meets_its_ends():

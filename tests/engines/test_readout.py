@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.api.errors import ParameterError
-from engines.noise import KERNELS, Readout, WarpedField
-from engines.noise.readout import band_limited_kernel, kernel_bank
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.noise import KERNELS, Readout, WarpedField
+from driftcam.engines.noise.readout import band_limited_kernel, kernel_bank
 
 
 def autocorrelation(shift: float, points: int) -> float:

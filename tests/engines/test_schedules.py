@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engines.api.errors import ParameterError
-from engines.schedules import (
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.diffusion.schedules import (
     PREDICTIONS,
     Schedule,
     add_noise,

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from engines.api.errors import ParameterError
-from engines.denoise import Finished, Frame, Plan, denoise
-from engines.guidance import Guidance
-from engines.schedules import alphas_cumprod, ddim, flow, lcm, turbo
-from engines.stream import StreamBatch
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.diffusion.denoise import Finished, Frame, Plan, denoise
+from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.diffusion.schedules import alphas_cumprod, ddim, flow, lcm, turbo
+from driftcam.engines.diffusion.stream_batch import StreamBatch
 
 LEVELS = alphas_cumprod()
 MODES = ("none", "full", "self", "initialize")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engines.api.errors import ParameterError
-from engines.temporal import TemporalNoise
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.noise.temporal import TemporalNoise
 from tests.engines.test_flow import texture, view
 from tests.engines.test_noise_warp import whiteness
 

@@ -14,12 +14,12 @@ pytest.importorskip("onnxscript")
 if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
-from engines.api.errors import ParameterError
-from engines.export import PRECISIONS, export_onnx
-from engines.network import NetworkSpec, Ranges, picture
-from engines.tensorrt import builder
-from engines.tensorrt.build import BuildJob, build, parse_target, profile_of
-from engines.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
+from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.export import PRECISIONS, export_onnx
+from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.backends.tensorrt import builder
+from driftcam.engines.backends.tensorrt.build import BuildJob, build, parse_target, profile_of
+from driftcam.engines.backends.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
 from tests.engines import engine_text
 from tests.engines.conftest import SMALL
 

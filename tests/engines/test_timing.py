@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.timing import BOUNDS_MS, StageClock
+from driftcam.engines.timing import BOUNDS_MS, StageClock
 
 
 @given(st.lists(st.floats(0, 5000), min_size=1, max_size=700))

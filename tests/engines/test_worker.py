@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.api import Parameters
-from engines.api.bus import Decoder, Message, MessageType, SlotPool, create_memory, encode
+from driftcam.engines.api import Parameters
+from driftcam.engines.api.bus import Decoder, Message, MessageType, SlotPool, create_memory, encode
 
 ROOT = Path(__file__).parents[2]
 COUNT, BYTES = 3, 64 * 64 * 3
@@ -27,8 +27,8 @@ class Peer:
     def __init__(self, live: bool, delay_ms: int, parameters: Parameters | None = None) -> None:
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(20)
-        command = [sys.executable, "-m", "engines.worker", "--engine", "tests.daemon.standin:Engine"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "STANDIN_DELAY_MS": str(delay_ms)}
+        command = [sys.executable, "-m", "driftcam.engines.worker", "--engine", "tests.daemon.standin:Engine"]
+        environment = os.environ | {"STANDIN_DELAY_MS": str(delay_ms)}
         fd = theirs.fileno()
         self.process = subprocess.Popen([*command, "--bus-fd", str(fd)], pass_fds=[fd], env=environment)
         theirs.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.api.bus import (
+from driftcam.engines.api.bus import (
     BusError,
     Decoder,
     Message,

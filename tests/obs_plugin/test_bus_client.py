@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from engines.api.bus import MAGIC, SEALS, Message, MessageType, create_memory, encode
+from driftcam.engines.api.bus import MAGIC, SEALS, Message, MessageType, create_memory, encode
 from tests.obs_plugin import peer as peers
 from tests.obs_plugin.conftest import THREAD, Harness, Status
 from tests.obs_plugin.peer import Client, Peer

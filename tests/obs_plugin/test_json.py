@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from daemon.control import changed
-from daemon.frames import model_size
-from engines.api import Parameters
+from driftcam.daemon.frames import model_size
+from driftcam.daemon.session.control import changed
+from driftcam.engines.api import Parameters
 from tests.obs_plugin.conftest import ADDRESS
 
 STATE = {

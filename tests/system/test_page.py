@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from daemon.engine_state import Patience
-from engines.api import Parameters
+from driftcam.daemon.engine.state import Patience
+from driftcam.engines.api import Parameters
 from tests.daemon.conftest import Running, start_run
 from tests.system.chromium import CHROMIUM, CLIP, DESK, PHONE, axe_source, chromium, fake_camera, pixels, until
 

@@ -7,22 +7,21 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from daemon.addresses import lan_addresses
-from daemon.browser import PeerStreams
-from daemon.http.certificate import self_signed
-from daemon.http.server import HttpServer, Security
-from daemon.http.tls import tls_context
+from driftcam.daemon.addresses import lan_addresses
+from driftcam.daemon.browser import PeerStreams
+from driftcam.daemon.http.certificate import self_signed
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.http.tls import tls_context
+from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import Daemon, daemon_in
 from tests.system.chromium import CHROMIUM, PHONE, chromium, fake_camera, until
-from webrtc.http import add_routes
-from webrtc.peers import Peers
-from webrtc.settings import Settings
 
 TOKEN = "a-token-that-nobody-guesses"
 pytestmark = [
@@ -43,18 +42,16 @@ class Outside:
 @module_fixture
 async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Outside]:
     """A daemon with the stand-in engine (negatives), reached by this machine's address in the network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        async with daemon_in(tmp_path_factory.mktemp("outside")) as daemon:
-            certificate, key, _ = self_signed(tmp_path_factory.mktemp("tls"))
-            peers = Peers(PeerStreams(daemon.core.sessions), Settings())
-            security = Security(TOKEN, local=False, requests_per_second=1000, tls=tls_context(certificate, key))
-            server = HttpServer(daemon.context, security, [partial(add_routes, peers=peers)])
-            address = await server.start(lan_addresses()[0], 0)
-            async with daemon.frames():
-                yield Outside(daemon, peers, address)
-            await peers.close()
-            await server.close()
+    async with daemon_in(tmp_path_factory.mktemp("outside")) as daemon:
+        certificate, key, _ = self_signed(tmp_path_factory.mktemp("tls"))
+        peers = Peers(PeerStreams(daemon.core.sessions), Settings())
+        security = Security(TOKEN, local=False, requests_per_second=1000, tls=tls_context(certificate, key))
+        server = HttpServer(daemon.context, security, [partial(add_routes, peers=peers)])
+        address = await server.start(lan_addresses()[0], 0)
+        async with daemon.frames():
+            yield Outside(daemon, peers, address)
+        await peers.close()
+        await server.close()
 
 
 @module_fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 
+from driftcam.webrtc.settings import IceServer, Settings
 from tests.webrtc.conftest import Camera, Client, serving
-from webrtc.settings import IceServer, Settings
 
 pytestmark = pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
 USER, PASSWORD = "drift", "cam"

@@ -13,12 +13,12 @@ from pathlib import Path
 import av
 import pytest
 
-from daemon.browser import PeerStreams
-from daemon.http.server import HttpServer, Security
+from driftcam.daemon.browser import PeerStreams
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import Daemon, daemon_in, until
-from webrtc.http import add_routes
-from webrtc.peers import Peers
-from webrtc.settings import Settings
 
 GSTREAMER = Path(__file__).with_name("gstreamer_client.py")
 FFMPEG = Path(__file__).with_name("ffmpeg_client.py")

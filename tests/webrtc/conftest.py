@@ -17,10 +17,10 @@ from aiohttp import web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
-from webrtc.http import SDP, add_routes
-from webrtc.peers import Peers
-from webrtc.settings import Settings
-from webrtc.stream import Listener, Refused
+from driftcam.webrtc.http import SDP, add_routes
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
+from driftcam.webrtc.stream import Listener, Refused
 
 SIZE = (160, 96)
 

@@ -18,10 +18,10 @@ from aiortc import rtp
 from aiortc.rtcdtlstransport import RTCCertificate
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRtpParameters
 
-from webrtc.adjust import REPLACED, adjust
-from webrtc.adjust.jitter import JitterBuffer, is_key
-from webrtc.adjust.sending import PLAYOUT_DELAY, BitrateFollower, LiveH264, LiveVp8
-from webrtc.settings import Bitrates
+from driftcam.webrtc.adjust import REPLACED, adjust
+from driftcam.webrtc.adjust.jitter import JitterBuffer, is_key
+from driftcam.webrtc.adjust.sending import PLAYOUT_DELAY, BitrateFollower, LiveH264, LiveVp8
+from driftcam.webrtc.settings import Bitrates
 
 BITRATES = Bitrates(start=1_000_000, least=100_000, most=4_000_000)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webrtc.audio import LONGEST, SLEW, AudioOut, Clock, DelayLine
+from driftcam.webrtc.audio import LONGEST, SLEW, AudioOut, Clock, DelayLine
 
 
 def piece(number: int = 0) -> av.AudioFrame:

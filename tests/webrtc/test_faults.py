@@ -16,12 +16,12 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftcam.webrtc.http import SDP
+from driftcam.webrtc.sdp import Role, read_fragment, read_offer, with_start_bitrate
+from driftcam.webrtc.settings import Settings
+from driftcam.webrtc.stream import Refused
 from tests.webrtc.conftest import Camera, Client, Server, serving
 from tests.webrtc.relay import relayed, without_candidates
-from webrtc.http import SDP
-from webrtc.sdp import Role, read_fragment, read_offer, with_start_bitrate
-from webrtc.settings import Settings
-from webrtc.stream import Refused
 
 SOAK = bool(os.environ.get("DRIFTCAM_SOAK"))
 

@@ -9,7 +9,7 @@ from aiortc.rtp import RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webrtc.adjust.jitter import HEAD_OF_LINE, NACK_TRIES, JitterBuffer, RetryingNack, is_key
+from driftcam.webrtc.adjust.jitter import HEAD_OF_LINE, NACK_TRIES, JitterBuffer, RetryingNack, is_key
 
 KEY = b"\x10\x00\x00\x9d\x01\x2a" + bytes(8)
 DELTA = b"\x11\x00\x00" + bytes(8)

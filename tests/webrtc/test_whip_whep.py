@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
+from driftcam.webrtc.http import FRAGMENT, SDP
+from driftcam.webrtc.settings import IceServer, Settings
 from tests.webrtc.conftest import Camera, Client, Server, Voice, serving
-from webrtc.http import FRAGMENT, SDP
-from webrtc.settings import IceServer, Settings
 
 Make = Callable[..., Client]
 

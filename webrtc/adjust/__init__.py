@@ -6,10 +6,10 @@ checks that every replaced name still exists, and aiortc's version is pinned in 
 
 from __future__ import annotations
 
-from webrtc.adjust.receiving import adjust_receiving
-from webrtc.adjust.sending import adjust_sending
-from webrtc.adjust.transport import adjust_transport
-from webrtc.settings import Bitrates
+from driftcam.webrtc.adjust.receiving import adjust_receiving
+from driftcam.webrtc.adjust.sending import adjust_sending
+from driftcam.webrtc.adjust.transport import adjust_transport
+from driftcam.webrtc.settings import Bitrates
 
 REPLACED = (
     ("aiortc.rtcrtpreceiver", "JitterBuffer"),

@@ -13,7 +13,7 @@ import av
 from aiortc import rtcrtpreceiver
 from aiortc.codecs import get_decoder
 
-from webrtc.adjust.jitter import JitterBuffer, RetryingNack, is_key
+from driftcam.webrtc.adjust.jitter import JitterBuffer, RetryingNack, is_key
 
 MOST_WAITING = 30  # encoded frames; what is more is dropped up to the next key frame
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from av.video.frame import PictureType
 
-from webrtc.settings import Bitrates
+from driftcam.webrtc.settings import Bitrates
 
 PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 NO_DELAY = b"\0\0\0"  # least and most: 12 bits each, in 10 ms

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.cuda.kernels import SOURCE
+from driftcam.engines.backends.cuda.kernels import SOURCE
 
 
 @pytest.fixture(scope="session")

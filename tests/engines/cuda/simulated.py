@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.cuda.driver import BLOCK, CaptureError, grid_of
+from driftcam.engines.backends.cuda.driver import BLOCK, CaptureError, grid_of
 
 Clock = dict[str, int]
 HOST = "host"
@@ -65,7 +65,7 @@ class Work:
 
 
 class SimulatedDriver:
-    """See `engines.cuda.driver.Driver`; `shim` is the compiled tests/engines/cuda/shim.c."""
+    """See `engines.backends.cuda.driver.Driver`; `shim` is the compiled tests/engines/cuda/shim.c."""
 
     target = "sm89"
 

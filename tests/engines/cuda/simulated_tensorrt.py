@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from engines.network import NetworkSpec, Ranges
-from engines.tensorrt.build import profile_of
-from engines.tensorrt.library import Library
+from driftcam.engines.backends.network import NetworkSpec, Ranges
+from driftcam.engines.backends.tensorrt.build import profile_of
+from driftcam.engines.backends.tensorrt.library import Library
 from tests.engines.cuda.simulated import SimulatedDriver, Work
 
 
@@ -35,7 +35,7 @@ class Diagnostics(IntFlag):
 
 
 class SimulatedTensorRt:
-    """`build` stands for `engines.tensorrt.prepare.prepare`; `library` is what `Runner` is given.
+    """`build` stands for `engines.backends.tensorrt.prepare.prepare`; `library` is what `Runner` is given.
 
     Attributes:
         built: the names of the networks in the order in which they were built.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engines.backends import choice, open_backend
-from engines.backends.torch_backend import TorchBackend
-from engines.doctor.selftest import try_network
-from engines.embedded.model import embedded_specs
-from engines.gpu import ask_driver
+from driftcam.engines.backends import choice, open_backend
+from driftcam.engines.backends.nvidia import ask_driver
+from driftcam.engines.backends.torch_backend import TorchBackend
+from driftcam.engines.doctor.selftest import try_network
+from driftcam.engines.models.embedded.model import embedded_specs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,7 +21,7 @@ pytestmark = [
 def backend(tmp_path_factory):
     if problem := choice.tensorrt_problem():
         pytest.skip(problem)
-    from engines.backends.tensorrt_backend import TensorRtBackend
+    from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -44,7 +44,7 @@ def test_torch_on_the_card_gives_what_it_gives_on_the_processor(index: int) -> N
 
 @pytest.fixture(scope="module")
 def tried(backend):
-    from engines.doctor.gpu import try_card
+    from driftcam.engines.doctor.card import try_card
 
     return {finding.what.split(": ")[1]: finding for finding in try_card(backend)}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.cuda import kernels
-from engines.cuda.kernels import KERNELS, compile_kernels, kept_kernels
+from driftcam.engines.backends.cuda import kernels
+from driftcam.engines.backends.cuda.kernels import KERNELS, compile_kernels, kept_kernels
 from tests.engines.cuda.simulated import SimulatedDriver
 
 BT709 = (0.2126, 0.0722)

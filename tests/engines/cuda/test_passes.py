@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from engines.cuda.driver import out_of_memory
-from engines.cuda.passes import Lanes, Pass, Slot
+from driftcam.engines.backends.cuda.driver import out_of_memory
+from driftcam.engines.backends.cuda.passes import Lanes, Pass, Slot
 from tests.engines.cuda.simulated import Race, SimulatedDriver, SimulatedMemory, Stream, Work
 
 SIZE = 24

@@ -21,15 +21,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from daemon.errors import RunError
-from daemon.obs.remote import Remote
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.obs.remote import Remote
 
 ROOT = Path(__file__).parents[3]
 CANVAS, FPS = (640, 360), 30
 # Qt says this where OBS 29 is ended while it paints its window: it dies then, about once in a dozen ends, without any
 # plugin too.
 REPAINT = "Recursive repaint detected"
-DRIFTCAM = (sys.executable, "-c", "import sys; from daemon.cli import main; sys.exit(main())")
+DRIFTCAM = (sys.executable, "-c", "import sys; from driftcam.daemon.cli import main; sys.exit(main())")
 COMMAND = (
     *("--multi", "--profile", "ci", "--collection", "ci"),
     *("--disable-missing-files-check", "--unfiltered_log"),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.obs import install
-from daemon.obs.find import read_websocket
+from driftcam.daemon.obs import install
+from driftcam.daemon.obs.find import read_websocket
 from tests.obs_plugin.peer import Peer
 from tests.system.obs.rig import DRIFTCAM, ROOT, Obs, poll
 from tests.system.obs.scenes import add_colour, add_filter
@@ -31,7 +31,7 @@ def driftcam(environment: dict[str, str], *arguments: str) -> subprocess.Complet
     command = [*DRIFTCAM, "obs", *arguments]
     return subprocess.run(
         command,
-        env={"PYTHONPATH": str(ROOT), **environment},
+        env={"PYTHONPATH": os.environ["PYTHONPATH"], **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -94,7 +94,11 @@ def test_follow_applies_a_preset_per_scene_and_sends_numbers(obs: Obs, scene: st
     obs.remote.call("SetCurrentProgramScene", sceneName="Scene")
     command = [*DRIFTCAM, "obs", "follow", "--scene", f"{scene}=negative", "--stats", "0.1"]
     following = subprocess.Popen(
-        command, env={**obs.environment, "PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        command,
+        env={**obs.environment, "PYTHONPATH": os.environ["PYTHONPATH"]},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         poll(lambda: events, "numbers")

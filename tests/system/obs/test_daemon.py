@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.obs.remote import Refused
-from engines.api.bus_client import BusClient
-from engines.api.styles import STYLE_NAMES
+from driftcam.daemon.obs.remote import Refused
+from driftcam.engines.api.bus_client import BusClient
+from driftcam.engines.api.styles import STYLE_NAMES
 from tests.system.obs.rig import CANVAS, DRIFTCAM, ROOT, Obs, free_port, poll, renders_on
 from tests.system.obs.scenes import FILTER, add_colour, add_filter
 
@@ -42,7 +42,11 @@ class Daemon:
         # The machine that runs tests is busy: no session is refused for being slow.
         settings = ("--set", "sessions.least_fps=0", "--set", "live.size=256x160")
         command = [*DRIFTCAM, "serve", "--listen", f"127.0.0.1:{self.port}", *settings]
-        environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_RUNTIME_DIR": str(self.socket.parents[1])}
+        environment = {
+            "PYTHONPATH": os.environ["PYTHONPATH"],
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(self.socket.parents[1]),
+        }
         environment |= {"PATH": os.environ["PATH"], "OPENVINO_TELEMETRY_OPT_OUT": "1"}
         with (home / "log").open("a") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.api.bus import MessageType
+from driftcam.engines.api.bus import MessageType
 from tests.obs_plugin.peer import Client, Peer
 from tests.system.obs.rig import CANVAS, Obs, poll
 from tests.system.obs.scenes import FILTER, add_colour, add_filter, set_colour

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from daemon.sources.url import UrlSource
+from driftcam.daemon.sources.url import UrlSource
 from tests.system.obs.rig import Obs, free_port, poll
 from tests.system.obs.scenes import add_colour
 

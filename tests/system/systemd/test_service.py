@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from daemon.units import program
+from driftcam.daemon.service.units import program
 from tests.daemon import standin
 from tests.daemon.conftest import ROOT
 from tests.daemon.test_serve import free_port
@@ -32,7 +32,7 @@ implementation = "{standin.NAME}"
 # What a test cannot wait for, and where the stand-in engine is.
 DROP_IN = """
 [Service]
-Environment=PYTHONPATH=SOURCES
+Environment=PYTHONPATH=SOURCES/src:SOURCES
 WatchdogSec=6
 TimeoutAbortSec=1
 RestartSec=200ms
@@ -56,8 +56,8 @@ PREPARE = """
 set -e
 python3 -m venv --without-pip /opt/driftcam
 site=$(echo /opt/driftcam/lib/python3*/site-packages)
-printf '%s\\n' /opt/sources /opt/packages > $site/driftcam.pth
-printf '#!/opt/driftcam/bin/python3\\nimport sys\\nfrom daemon.cli import main\\nsys.exit(main())\\n' \\
+printf '%s\\n' /opt/sources/src /opt/sources /opt/packages > $site/driftcam.pth
+printf '#!/opt/driftcam/bin/python3\\nimport sys\\nfrom driftcam.daemon.cli import main\\nsys.exit(main())\\n' \\
   > /opt/driftcam/bin/driftcam
 chmod +x /opt/driftcam/bin/driftcam
 mkdir -p /etc/driftcam /etc/systemd/system/driftcam.service.d

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli import main
-from daemon.units import CAMERA, check_reachable, unit
-from engines.api import ParameterError
+from driftcam.daemon.cli import main
+from driftcam.daemon.service.units import CAMERA, check_reachable, unit
+from driftcam.engines.api import ParameterError
 
 MOST_EXPOSURE = 4.0
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")

@@ -53,7 +53,7 @@ class Daemon:
     def __init__(self, folder: Path, *arguments: str, module: str = "tests.system.vm.standin_daemon") -> None:
         self.log = folder / "daemon.log"
         kernels = {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": f"{os.environ['VM_CACHE']}/kernels"}  # from run.sh
-        environment = os.environ | {"PYTHONPATH": str(ROOT)} | kernels
+        environment = os.environ | kernels
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, "run", *arguments], stderr=log, cwd=folder, env=environment

@@ -2,7 +2,7 @@
 
 import sys
 
-from daemon import cli
+from driftcam.daemon import cli
 
 if __name__ == "__main__":
     sys.exit(cli.main())

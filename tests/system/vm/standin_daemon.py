@@ -2,11 +2,11 @@
 
 import sys
 
-import daemon.run
-from daemon import cli
-from daemon.engine_process import worker_command
+import driftcam.daemon.run
+from driftcam.daemon import cli
+from driftcam.daemon.engine.process import worker_command
 from tests.daemon import standin
 
 if __name__ == "__main__":
-    daemon.run.worker_command = lambda engine, weights: worker_command(standin.NAME, weights)
+    driftcam.daemon.run.worker_command = lambda engine, weights: worker_command(standin.NAME, weights)
     sys.exit(cli.main())

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from daemon.sinks.loopback import LoopbackCamera
-from daemon.sinks.virtualcam import find_device
+from driftcam.daemon.sinks.loopback import LoopbackCamera
+from driftcam.daemon.sinks.virtualcam import find_device
 from tests.system.vm.conftest import (
     FPS,
     HEIGHT,

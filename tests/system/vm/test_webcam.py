@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.sources.webcam import WebcamSource, Wish
-from engines.api import ParameterError
+from driftcam.daemon.sources.webcam import WebcamSource, Wish
+from driftcam.engines.api import ParameterError
 from tests.system.vm.conftest import FPS, HEIGHT, WIDTH, Daemon, Viewer, is_all, is_placeholder, loopback, until
 
 OPTIONS = "devices=2 video_nr=10,11 card_label=Driftcam,Webcam exclusive_caps=1,1 max_buffers=2"

@@ -1,0 +1,1 @@
+"""The frame bus for other programs on this machine."""

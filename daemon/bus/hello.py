@@ -1,0 +1,123 @@
+"""What a bus client says of itself, and what it is told: the JSON of HELLO, WELCOME, EVENT and ERROR. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from driftcam.daemon.session.control import changed, parameters_json
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.session.sessions import DEFAULT, checked_name
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.bus import BYTES_PER_PIXEL, MAX_NAME, SLOTS, PixelFormat
+
+MOST_WIDTH, MOST_HEIGHT = 3840, 2160
+SLOT_BYTES = MOST_WIDTH * MOST_HEIGHT * BYTES_PER_PIXEL[PixelFormat.BGRA8]  # taken only as far as it is written
+
+
+class Role(StrEnum):
+    """What a client does with frames."""
+
+    SOURCE = "source"
+    SINK = "sink"
+    FILTER = "filter"
+
+    @property
+    def gives(self) -> bool:
+        return self is not Role.SINK
+
+    @property
+    def takes(self) -> bool:
+        return self is not Role.SOURCE
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A checked HELLO.
+
+    Attributes:
+        size: (width, height) of the pictures a sink wants, or None for the model's.
+        parameters: of a session that this client opens.
+    """
+
+    role: Role
+    session: str
+    name: str
+    pixel_format: PixelFormat
+    size: tuple[int, int] | None
+    parameters: Parameters
+
+
+def parse_hello(body: Mapping[str, Any], defaults: Parameters) -> Hello:
+    """Raises `ParameterError` naming the field."""
+    roles, formats = [str(role) for role in Role], [kind.name for kind in PixelFormat]
+    role, pixel_format = body.get("role"), body.get("format", PixelFormat.RGB24.name)
+    if role not in roles:
+        raise ParameterError("role", role, f"choose from: {', '.join(roles)}")
+    if pixel_format not in formats:
+        raise ParameterError("format", pixel_format, f"choose from: {', '.join(formats)}")
+    name = body.get("name", role)
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ParameterError("name", name, f"give at most {MAX_NAME} characters")
+    session = checked_name(body.get("session", DEFAULT))
+    changes = body.get("parameters")
+    parameters = changed(defaults, changes) if changes else defaults
+    return Hello(Role(role), session, name, PixelFormat[pixel_format], _size(body), parameters)
+
+
+def _size(body: Mapping[str, Any]) -> tuple[int, int] | None:
+    sides = []
+    for field, most in (("width", MOST_WIDTH), ("height", MOST_HEIGHT)):
+        side = body.get(field, 0)
+        if isinstance(side, bool) or not isinstance(side, int) or not 0 <= side <= most:
+            raise ParameterError(field, side, f"give a whole number up to {most}, or 0 for the model's")
+        sides.append(side)
+    return (sides[0], sides[1]) if all(sides) else None
+
+
+def welcome(session: Session, hello: Hello) -> dict[str, Any]:
+    """JSON of WELCOME."""
+    parameters = session.control.parameters
+    return {
+        "slots": SLOTS,
+        "slot_bytes": SLOT_BYTES,
+        "session": session.name,
+        "width": parameters.width,
+        "height": parameters.height,
+        "format": hello.pixel_format.name,
+        "server": server(),
+    }
+
+
+def state(session: Session, notice: str, page: str) -> dict[str, Any]:
+    """JSON of EVENT, and of what answers a request."""
+    parameters, statistics = session.control.parameters, session.statistics()
+    return {
+        "session": session.name,
+        "version": session.control.version,
+        "parameters": parameters_json(parameters),
+        "width": parameters.width,
+        "height": parameters.height,
+        "fps": statistics["fps"],
+        "latency_ms": statistics["latency_ms"],
+        "engine": statistics["engine"],
+        "notice": statistics["reason"] or notice,
+        "page": page,
+    }
+
+
+def error_body(error: ParameterError) -> dict[str, Any]:
+    """JSON of ERROR."""
+    value = error.value if isinstance(error.value, (str, int, float, bool)) else str(error.value)
+    return {"field": error.field, "value": value, "advice": error.advice, "text": str(error)}
+
+
+def server() -> str:
+    """Name and version of this program."""
+    try:
+        return f"driftcam {version('driftcam')}"
+    except PackageNotFoundError:
+        return "driftcam"

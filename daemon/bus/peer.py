@@ -1,0 +1,318 @@
+"""One client of the frame bus, after its HELLO was accepted: frames in, results out, requests answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, error_body, state, welcome
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import Picture, Result, cover
+from driftcam.daemon.pictures import LONGEST_SIDE
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.wire import Wire
+from driftcam.engines.api import ParameterError
+from driftcam.engines.api.bus import (
+    SLOTS,
+    BusError,
+    Message,
+    MessageType,
+    SlotLedger,
+    SlotPool,
+    create_memory,
+    describe,
+)
+from driftcam.engines.api.styles import STYLE_NAMES
+
+EVENT_EVERY, EVENT_PAUSE = 0.5, 0.02  # seconds: at most and at least between two
+QUICK_AREA = 512 * 512
+MOST_REQUESTS = 8  # that a client may leave unanswered
+
+
+class Presets(Protocol):
+    """Named sets of parameters. Both methods block on the disk."""
+
+    def names(self) -> list[str]: ...
+
+    def load(self, name: str) -> dict[str, Any]: ...
+
+
+class BusPeer:
+    """Also a sink of its session. `run` until the client goes away; large pictures are converted in `threads`."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        hello: Hello,
+        session: Session,
+        *,
+        threads: Executor,
+        presets: Presets,
+        notice: Callable[[], str],
+        page: Callable[[], str],
+    ) -> None:
+        self.name, self.session, self.hello = hello.name, session, hello
+        self._wire, self._threads, self._presets = wire, threads, presets
+        self._notice, self._page = notice, page
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests = 0
+        self._held: set[int] = set()  # input slots that are ours
+        self._frame: Message | None = None
+        self._taking = False
+        self._free = SlotLedger(SLOTS)  # result slots
+        self._result: Result | None = None
+        self._giving = False
+
+    async def run(self) -> None:
+        """Raises `BusError` when the client breaks the protocol."""
+        self._open_memory()
+        self._start(self._send_events())
+        if self.hello.role.takes:
+            self.session.add_sink(self)
+        try:
+            while (messages := await self._wire.read()) is not None:
+                for message in messages:
+                    self._receive(message)
+        finally:
+            self.session.remove_sink(self)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._loop.run_in_executor(self._threads, self._close_memory)
+
+    # -- as a sink ------------------------------------------------------------------------------
+
+    async def room(self) -> None:
+        """A client of the bus is live: it never makes anybody wait."""
+
+    def offer(self, result: Result) -> bool:
+        """The newest wins while one is converted."""
+        if self._wire.closed or self._free.out == SLOTS:
+            return False
+        if not self._giving and quick(result.image, self._result_size(result)):
+            message, view = self._result_slot(result, self._free.take())
+            from_rgb(result.image, view)
+            self._wire.send(message)
+            return True
+        replaced, self._result = self._result is not None, result
+        if not self._giving:
+            self._giving = True
+            self._start(self._give_results())
+        return not replaced
+
+    def show_placeholder(self, image: np.ndarray) -> None:
+        now = time.monotonic_ns()
+        self.offer(Result(image, Picture(image, now, now), 0, False, 0.0, now))
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._wire.close()
+
+    # -------------------------------------------------------------------------------------------
+
+    def _open_memory(self) -> None:
+        """Hand over memory for the directions of this client's role."""
+        directions = self.hello.role.gives + self.hello.role.takes
+        fds = [create_memory(SLOTS, SLOT_BYTES) for _ in range(directions)]
+        pools = [SlotPool(fd, SLOTS, SLOT_BYTES) for fd in fds]
+        self._input = pools[0] if self.hello.role.gives else None
+        self._output = pools[-1] if self.hello.role.takes else None
+        self._wire.send(Message(MessageType.WELCOME, body=welcome(self.session, self.hello)), fds)
+
+    def _close_memory(self) -> None:
+        for pool in (self._input, self._output):
+            if pool is not None:
+                with contextlib.suppress(BufferError):  # the garbage collector will do it
+                    pool.close()
+
+    def _receive(self, message: Message) -> None:
+        match message.type:
+            case MessageType.FRAME if self._input is not None:
+                self._take_frame(message, self._take(message), self._input)
+            case MessageType.RESULT_RELEASE if self._output is not None:
+                self._free.give_back(message.slot)
+            case MessageType.PARAMETERS | MessageType.PRESET | MessageType.REPORT:
+                self._serve(message)
+            case MessageType.STYLE_PICTURE if self._input is not None:
+                self._take(message)
+                self._serve(message)
+            case _:
+                raise BusError(f"a {self.hello.role} does not send {message.type.name} now")
+
+    def _take(self, message: Message) -> np.ndarray:
+        """An input slot becomes ours, its picture. Raises `BusError` when it was, or its description does not fit."""
+        assert self._input is not None
+        view = self._input.view(message)
+        if message.slot in self._held:
+            raise BusError(f"input slot {message.slot} was not the client's to fill")
+        self._held.add(message.slot)
+        return view
+
+    def _release(self, message: Message) -> None:
+        self._held.discard(message.slot)
+        self._wire.send(Message(MessageType.RELEASE, slot=message.slot, pts=message.pts))
+
+    def _take_frame(self, message: Message, view: np.ndarray, pool: SlotPool) -> None:
+        """Convert it at once or in a thread; the newest wins while one is converted."""
+        if not self._taking and quick(view, self._model_size()):
+            self._accept(to_rgb(view, self._model_size()), message)
+            return
+        replaced, self._frame = self._frame, message
+        if replaced is not None:
+            self._release(replaced)
+        if not self._taking:
+            self._taking = True
+            self._start(self._take_frames(pool))
+
+    def _accept(self, image: np.ndarray, message: Message) -> None:
+        self._release(message)
+        self.session.offer(image, message.pts)
+
+    def _model_size(self) -> tuple[int, int]:
+        parameters = self.session.control.parameters
+        return parameters.width, parameters.height
+
+    async def _take_frames(self, pool: SlotPool) -> None:
+        """Convert the newest frame, for as long as one waits."""
+        try:
+            while (message := self._frame) is not None:
+                self._frame = None
+                self._accept(await self._in_thread(to_rgb, pool.view(message), self._model_size()), message)
+        finally:
+            self._taking = False
+
+    async def _give_results(self) -> None:
+        """Convert the newest result, for as long as one waits."""
+        try:
+            while (result := self._result) is not None:
+                self._result = None
+                if (slot := self._free.take()) is None:
+                    return
+                message, view = self._result_slot(result, slot)
+                await self._in_thread(from_rgb, result.image, view)
+                del view  # so that the memory can be closed
+                self._wire.send(message)
+        finally:
+            self._giving = False
+
+    def _result_size(self, result: Result) -> tuple[int, int]:
+        return self.hello.size or (result.image.shape[1], result.image.shape[0])
+
+    def _result_slot(self, result: Result, slot: int | None) -> tuple[Message, np.ndarray]:
+        """The RESULT that says what is in `slot`, and where its pixels go."""
+        assert self._output is not None and slot is not None
+        body = {} if result.sequence else {"placeholder": True}
+        fields = Message(MessageType.RESULT, sequence=result.sequence, pts=result.source.captured, body=body)
+        message = describe(fields, slot, *self._result_size(result), self.hello.pixel_format)
+        return message, self._output.view(message)
+
+    def _serve(self, message: Message) -> None:
+        if self._requests >= MOST_REQUESTS:
+            raise BusError(f"more than {MOST_REQUESTS} requests without waiting for an answer")
+        self._requests += 1
+        self._start(self._answer(message))
+
+    async def _answer(self, message: Message) -> None:
+        try:
+            body = await self._do(message)
+        except (ParameterError, RunError) as error:
+            refusal = error_body(error) if isinstance(error, ParameterError) else {"text": str(error)}
+            self._wire.send(Message(MessageType.ERROR, sequence=message.sequence, body=refusal))
+        else:
+            self._wire.send(Message(MessageType.REPLY, sequence=message.sequence, body=body))
+        finally:
+            self._requests -= 1
+
+    async def _do(self, message: Message) -> dict[str, Any]:
+        """What a request asks for; the JSON of its answer. Raises `ParameterError`."""
+        control = self.session.control
+        match message.type:
+            case MessageType.PARAMETERS:
+                if message.body.get("style_vector") is not None:
+                    raise ParameterError("style_vector", "…", "send the picture itself as STYLE_PICTURE")
+                await control.change(message.body)
+            case MessageType.PRESET:
+                name = message.body.get("name")
+                if not isinstance(name, str):
+                    raise ParameterError("name", name, "give the name of a preset")
+                await control.change(await self._in_thread(self._presets.load, name))
+            case MessageType.STYLE_PICTURE:
+                assert self._input is not None
+                image = await self._in_thread(style_picture, self._input.view(message))
+                self._release(message)
+                await control.use_picture(image)
+            case MessageType.REPORT:
+                presets = await self._in_thread(self._presets.names)
+                return {**self._state(), "styles": list(STYLE_NAMES), "presets": presets}
+        return self._state()
+
+    async def _send_events(self) -> None:
+        """The state, at each change and every half second."""
+        news = asyncio.Event()
+        end_listening = self.session.control.listen(news.set)
+        try:
+            while not self.session.closed:
+                self._wire.send(Message(MessageType.EVENT, body=self._state()))
+                await asyncio.sleep(EVENT_PAUSE)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EVENT_EVERY):
+                        await news.wait()
+                news.clear()
+            self._wire.close()
+        finally:
+            end_listening()
+
+    def _state(self) -> dict[str, Any]:
+        return state(self.session, self._notice(), self._page())
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Shielded: memory that a thread works on must not go away, so that a cancelled task waits for the thread."""
+        working = self._loop.run_in_executor(self._threads, work, *arguments)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.gather(working, return_exceptions=True)
+            raise
+
+    def _start(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def quick(image: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a change of format alone is done (some hundredths of a millisecond) sooner than a thread is woken."""
+    height, width = image.shape[:2]
+    return (width, height) == size and width * height <= QUICK_AREA
+
+
+def to_rgb(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A new RGB picture that covers `size` (width, height), from RGB or BGRA."""
+    scaled = cover(image, *size)
+    if scaled.shape[2] == 4:
+        return cv2.cvtColor(scaled, cv2.COLOR_BGRA2RGB)
+    return scaled.copy() if scaled is image else scaled
+
+
+def from_rgb(image: np.ndarray, target: np.ndarray) -> None:
+    """Fill `target`, RGB or BGRA of any size, with an RGB picture."""
+    scaled = cover(image, target.shape[1], target.shape[0])
+    if target.shape[2] == 4:
+        cv2.cvtColor(scaled, cv2.COLOR_RGB2BGRA, dst=target)
+    else:
+        np.copyto(target, scaled)
+
+
+def style_picture(image: np.ndarray) -> np.ndarray:
+    """RGB at most `LONGEST_SIDE` pixels wide and high."""
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST_SIDE / max(width, height))
+    return to_rgb(image, (max(1, round(width * scale)), max(1, round(height * scale))))

@@ -1,0 +1,130 @@
+"""One stream's slots in one engine process. Like the process, it is never reused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from driftcam.engines.api.bus import SLOTS, BusError, Message, MessageType, SlotLedger, SlotPool
+
+
+class Listener(Protocol):
+    """Who owns the stream."""
+
+    def on_result(self, port: Port, message: Message) -> None:
+        """A RESULT, which must be given to `Port.take`."""
+
+    def on_drop(self, pts: int) -> None:
+        """A newer frame replaced that of `pts`."""
+
+
+Ask = Callable[[Message], Awaitable[Message]]
+"""Sends a request under a number of its own and waits for the answer. Raises `ParameterError` or `EngineGone`."""
+
+
+class Port:
+    """Frames in, results out.
+
+    Attributes:
+        room: set when an input slot may have become free, or the process has ended.
+        gone: the process has ended or the stream was closed.
+        last_heard: monotonic seconds at which the engine last dealt with a frame or a result was taken.
+        results: how many were taken.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        pools: tuple[SlotPool, SlotPool],
+        send: Callable[[Message], None],
+        ask: Ask,
+        listener: Listener,
+    ) -> None:
+        self.number = number
+        self._input, self._output = pools
+        self._send, self._ask, self._listener = send, ask, listener
+        self._ledger = SlotLedger(SLOTS)
+        self._sent: dict[int, float] = {}
+        self._held: set[int] = set()
+        self.room = asyncio.Event()
+        self.gone = False
+        self.last_heard = 0.0
+        self.results = 0
+
+    @property
+    def owing_since(self) -> float | None:
+        """Monotonic seconds of the oldest frame that the engine has not dealt with."""
+        return min(self._sent.values(), default=None)
+
+    @property
+    def results_held(self) -> int:
+        """Results that wait to be taken."""
+        return len(self._held)
+
+    def offer(self, image: np.ndarray, pts: int) -> bool:
+        """Send a frame. False when no slot is free: the caller waits for `room` or lets the frame go."""
+        message = self._filled(image, Message(MessageType.FRAME, pts=pts, stream=self.number))
+        if message is not None:
+            self._send(message)
+        return message is not None
+
+    def take(self, message: Message) -> np.ndarray:
+        """The picture of a RESULT; its slot goes back to the engine. Raises `BusError`."""
+        self._held.discard(message.slot)
+        self.last_heard = time.monotonic()
+        self.results += 1
+        image = self._output.read(message)
+        self._send(Message(MessageType.RESULT_RELEASE, slot=message.slot, stream=self.number))
+        return image
+
+    async def request(self, kind: MessageType, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask and wait for the answer. Raises `ParameterError` or `EngineGone`."""
+        return (await self._ask(Message(kind, stream=self.number, body=body or {}))).body
+
+    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]:
+        """What the engine makes of a picture given as a style. Raises `ParameterError` or `EngineGone`."""
+        request = Message(MessageType.STYLE_PICTURE, stream=self.number)
+        while (message := self._filled(image, request)) is None:
+            self.room.clear()
+            if self.gone:
+                message = request  # asking says why
+                break
+            await self.room.wait()
+        return tuple((await self._ask(message)).body["style_vector"])
+
+    def receive(self, message: Message) -> None:
+        """RELEASE and RESULT of this stream. Raises `BusError`."""
+        if message.type is MessageType.RELEASE:
+            self._ledger.give_back(message.slot)
+            self._sent.pop(message.slot)
+            if message.body.get("dropped"):  # by the thread that reads: it says nothing about the engine
+                self._listener.on_drop(message.pts)
+            else:
+                self.last_heard = time.monotonic()
+            self.room.set()
+            return
+        if message.slot in self._held:
+            raise BusError(f"result slot {message.slot} was not the engine's to fill")
+        self._held.add(message.slot)
+        self._listener.on_result(self, message)
+
+    def end(self) -> None:
+        """No message will come or go any more; wakes who waits."""
+        self.gone = True
+        self.room.set()
+
+    def close(self) -> None:
+        """After `end`: free the memory."""
+        self._input.close()
+        self._output.close()
+
+    def _filled(self, image: np.ndarray, message: Message) -> Message | None:
+        slot = None if self.gone else self._ledger.take()
+        if slot is None:
+            return None
+        self._sent[slot] = time.monotonic()
+        return self._input.write(slot, image, message)

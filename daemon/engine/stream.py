@@ -1,0 +1,343 @@
+"""One session's stream through the engine: frames in, results out in order, whatever happens to the process.
+
+The frames that the engine has and their results are joined here. When every frame counts (a clip into a file)
+those without a result are given to the next process; a live stream goes on with the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from driftcam.daemon.engine.port import Port
+from driftcam.daemon.engine.process import EngineGone, EngineProcess
+from driftcam.daemon.engine.state import EngineState
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import Picture, Result
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.bus import BusError, Message, MessageType
+
+if TYPE_CHECKING:
+    from driftcam.daemon.engine.supervisor import Supervisor
+
+PROVEN = 25  # results after a change that make its parameters good ones
+GO_BACK_AFTER = 2  # ends in a row that are this stream's fault, until its last change is taken back
+
+
+class Stream:
+    """Opened by `Supervisor.open`.
+
+    Attributes:
+        live: the newest frame counts and late ones are dropped; otherwise none is.
+        failures: ends of the engine in a row that may be this stream's fault.
+        broken: why the engine is spared this stream, or empty.
+        awaited: somebody waits for it and will hear of a failure.
+        dropped: frames that a newer one replaced or nobody took.
+        on_going_back: called with the parameters that are used instead, when the last change kills every engine.
+    """
+
+    def __init__(self, number: int, name: str, parameters: Parameters, live: bool, supervisor: Supervisor) -> None:
+        self.number, self.name, self.live = number, name, live
+        self._supervisor = supervisor
+        self._parameters = self._good = parameters
+        self._results_since_change = 0
+        self._port: Port | None = None
+        self._process: EngineProcess | None = None
+        self._pending: OrderedDict[int, Picture] = OrderedDict()
+        self._results: asyncio.Queue[tuple[Port, Message] | None] = asyncio.Queue()
+        self._numbers = itertools.count(1)
+        self._ready = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._was_ready = self._closed = False
+        self._failure: Exception | None = None
+        self.failures = 0
+        self.broken = ""
+        self.awaited = False
+        self.dropped = 0
+        self.on_going_back: Callable[[Parameters], None] = lambda parameters: None
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is in the running engine process."""
+        return self._ready.is_set()
+
+    @property
+    def state(self) -> EngineState:
+        """What this stream sees of the engine."""
+        if self.broken:
+            return EngineState.BROKEN
+        if self._supervisor.state is EngineState.READY and not self.attached:
+            return EngineState.RESTARTING if self._was_ready else EngineState.STARTING
+        return self._supervisor.state
+
+    @property
+    def reason(self) -> str:
+        """Why there are no results, as far as it is known."""
+        return self.broken or ("" if self.attached else self._supervisor.reason)
+
+    @property
+    def frames_waiting(self) -> int:
+        """That the engine has and gave no result for yet."""
+        return len(self._pending)
+
+    @property
+    def results_waiting(self) -> int:
+        """That nobody has taken yet."""
+        return self._results.qsize()
+
+    # -- for the session ------------------------------------------------------------------------
+
+    async def opened(self) -> None:
+        """Wait for the engine to take it up. Raises `ParameterError`, or `RunError` when no engine comes up."""
+        self.awaited = not self._was_ready
+        while not self._was_ready:
+            if self._failure is not None:
+                raise self._failure
+            await self._wait_for_change()
+        self.awaited = False
+
+    def offer(self, picture: Picture) -> bool:
+        """A live frame: taken, or dropped because no slot is free or no engine is there."""
+        taken = self._offer(picture)
+        self.dropped += not taken
+        return taken
+
+    async def submit(self, picture: Picture) -> None:
+        """A frame that must not be lost: waits for a slot, over restarts if need be."""
+        while True:
+            await self._ready.wait()
+            port = self._port
+            if self._offer(picture):
+                return
+            assert port is not None
+            await self._wait_for_room(port)
+
+    async def results(self) -> AsyncIterator[Result]:
+        """Results in order, until `finish`."""
+        while (item := await self._results.get()) is not None:
+            port, message = item
+            picture = self._pending.get(message.pts)
+            if port.gone:
+                continue  # of a process that is gone, whose frames were given to the next
+            try:
+                image = port.take(message)
+            except BusError as error:
+                self._broke_the_protocol(port, error)
+                continue
+            if picture is None:
+                continue  # an answer to nothing we asked
+            for pts in [pts for pts in self._pending if pts <= message.pts]:
+                del self._pending[pts]
+            self._succeeded()
+            yield Result(
+                image=image,
+                source=picture,
+                sequence=next(self._numbers),
+                skipped=bool(message.body.get("skipped")),
+                process_ms=float(message.body.get("process_ms", 0.0)),
+                arrived=time.monotonic_ns(),
+            )
+
+    async def change(self, parameters: Parameters) -> None:
+        """Apply at the next frame boundary. Raises `ParameterError` when the engine refuses; the old ones stay."""
+        if self._port is not None and self.attached:
+            try:
+                await self._port.request(MessageType.PARAMETERS, parameters.to_dict())
+            except EngineGone as gone:
+                raise _interrupted("parameters", gone) from None
+        self._parameters = parameters
+        self._results_since_change = 0
+        self.mend()
+
+    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]:
+        """A picture (at most 1024 × 1024) as a style. Raises `ParameterError`."""
+        if self._port is None or not self.attached:
+            raise ParameterError("style_image", "picture", "the engine is starting; try again in a moment")
+        try:
+            return await self._port.style_vector(image)
+        except EngineGone as gone:
+            raise _interrupted("style_image", gone) from None
+
+    async def finish(self) -> None:
+        """No frame will follow: `results` ends after the last one that is still to come."""
+        while True:
+            await self._ready.wait()
+            assert self._port is not None
+            try:
+                await self._port.request(MessageType.FLUSH)
+            except EngineGone:
+                self._lost(self._port)
+                continue
+            self._results.put_nowait(None)
+            return
+
+    async def report(self, *, insight: bool = False) -> dict[str, Any]:
+        """The engine's own report, empty if it cannot be had; `insight`: with pictures of flow and noise."""
+        if self._port is None or not self.attached:
+            return {}
+        try:
+            async with asyncio.timeout(5):
+                return await self._port.request(MessageType.REPORT, {"insight": insight})
+        except (EngineGone, TimeoutError):
+            return {}
+
+    def close(self) -> None:
+        """The engine forgets it."""
+        self._closed = True
+        self._ready.clear()
+        if self._port is not None and self._process is not None and not self._port.gone and self._process.alive:
+            self._process.close_port(self._port)
+        self._supervisor.forget(self)
+        self._results.put_nowait(None)
+
+    def mend(self) -> None:
+        """A broken stream is tried again: its parameters are others, or somebody asked for it."""
+        if self.broken:
+            self.broken, self.failures = "", 0
+            self._supervisor.look_again()
+
+    # -- for the supervisor ---------------------------------------------------------------------
+
+    async def attach(self, process: EngineProcess, timeout: float) -> str:
+        """Go on in `process`; returns the engine's words on its backend.
+
+        Raises `EngineGone`, or `ParameterError` where the engine refuses the parameters.
+        """
+        port, backend = await process.open(self.number, self._parameters, self.live, self, timeout)
+        if self._closed:  # meanwhile
+            process.close_port(port)
+            return backend
+        self._port, self._process = port, process
+        if self.live:
+            self._pending.clear()
+        elif not await self._give_again(port):
+            raise EngineGone("it ended before it was ready")
+        self._was_ready = True
+        self._ready.set()
+        self._announce()
+        return backend
+
+    async def proven(self, timeout: float) -> None:
+        """Wait for the first result from this process, or `timeout` where there is nothing to make one from."""
+        end = time.monotonic() + timeout
+        while self._port is not None and not (self._port.results or self._port.gone):
+            if (left := end - time.monotonic()) <= 0 and self._port.owing_since is None:
+                return
+            await self._wait_for_change(max(left, 0.1))
+
+    @property
+    def owes(self) -> bool:
+        """Whether the engine was busy with this stream, as far as can be told from outside."""
+        return self._port is not None and self._port.owing_since is not None
+
+    def detach(self, reason: str) -> None:
+        """The process has ended."""
+        self._ready.clear()
+        self._port = self._process = None
+        if not self._was_ready:
+            self._failure = RunError(f"the engine could not be started: {reason}")
+        self._announce()
+
+    def blame(self, reason: str, tries: int) -> str:
+        """One more end was its fault, or may have been; returns what people are to be told.
+
+        Raises `RunError` where frames would be lost for good.
+        """
+        self.failures += 1
+        if self.failures >= tries:
+            text = f"the engine ended {self.failures} times in a row without a result: {reason}"
+            if not self.live:
+                raise RunError(text)
+            self.broken = text
+            return f"{self.name}: {text}; change its parameters or restart the engine to try again"
+        if self.failures >= GO_BACK_AFTER and self._parameters != self._good:
+            return self._go_back()
+        return ""
+
+    def refused(self, error: ParameterError) -> str:
+        """The engine does not take its parameters; returns what people are to be told.
+
+        Raises `RunError` where frames would be lost for good.
+        """
+        if not self._was_ready:
+            self._failure = error
+        elif self._parameters == self._good and not self.live:
+            raise RunError(str(error))
+        if self._parameters != self._good:
+            return self._go_back()
+        self.broken = str(error)
+        self._announce()
+        return "" if self.awaited else f"{self.name}: {error}"
+
+    # -- for the port ---------------------------------------------------------------------------
+
+    def on_result(self, port: Port, message: Message) -> None:
+        self._results.put_nowait((port, message))  # bounded by the result slots
+        self._announce()
+
+    def on_drop(self, pts: int) -> None:
+        self.dropped += 1
+        self._pending.pop(pts, None)
+
+    # -------------------------------------------------------------------------------------------
+
+    def _offer(self, picture: Picture) -> bool:
+        if not self.attached or self._port is None or not self._port.offer(picture.image, picture.pts):
+            return False
+        self._pending[picture.pts] = picture
+        return True
+
+    async def _give_again(self, port: Port) -> bool:
+        """The frames without a result, in order, before any new one. False when the process ended meanwhile."""
+        for picture in list(self._pending.values()):
+            while not port.gone and not port.offer(picture.image, picture.pts):
+                await self._wait_for_room(port)
+        return not port.gone
+
+    def _succeeded(self) -> None:
+        self.failures = 0
+        self._supervisor.succeeded()
+        self._results_since_change += 1
+        if self._results_since_change == PROVEN:
+            self._good = self._parameters
+
+    def _go_back(self) -> str:
+        self._parameters = self._good
+        self.on_going_back(self._good)
+        return "the engine does not live with the last change; going back to the settings before"
+
+    def _broke_the_protocol(self, port: Port, error: BusError) -> None:
+        if port is self._port and self._process is not None:
+            self._process.kill(f"it broke the bus protocol: {error}")
+
+    def _lost(self, port: Port) -> None:
+        """`port` is known to be gone: until the supervisor has another one, nobody is ready."""
+        if port is self._port and port.gone:
+            self._ready.clear()
+
+    async def _wait_for_room(self, port: Port) -> None:
+        port.room.clear()
+        if not port.gone:
+            await port.room.wait()
+        self._lost(port)
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _wait_for_change(self, timeout: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+
+def _interrupted(field: str, gone: EngineGone) -> ParameterError:
+    return ParameterError(field, "change", f"the engine ended meanwhile ({gone}); it goes on with the settings before")

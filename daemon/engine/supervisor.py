@@ -1,0 +1,267 @@
+"""Keeps one engine process running for all streams: starts it, notices its crash or hang, starts it again.
+
+After an end the streams return one by one, those that may have caused it last, each until its first result: so
+that a stream which kills every engine is found, set back to its last good parameters, and left out if that does not
+help, while the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from driftcam.daemon.engine.fork_server import ForkServer
+from driftcam.daemon.engine.process import EngineGone, EngineProcess
+from driftcam.daemon.engine.state import EngineState, Patience, followed, hangs, restart_delay
+from driftcam.daemon.engine.stream import Stream
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.measure import is_stopped
+from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.bus import Message, MessageType
+
+PROOF = 5.0  # seconds for the first result of a stream that is suspected, while it gets no frames
+LONG_LIFE = 60.0  # seconds after which an end does not count as one in a row
+
+
+class Supervisor:
+    """One engine process and the streams in it.
+
+    Attributes:
+        streams: the open ones.
+        reason: why the last process ended, empty while one is ready.
+        restarts: how often.
+        backend: the engine's words on what it runs on.
+        engine: its last answer to the heartbeat: memory and the like.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        notify: Callable[[str], None],
+        patience: Patience | None = None,
+    ) -> None:
+        self._command, self._notify, self._patience = command, notify, patience or Patience()
+        self._process: EngineProcess | None = None
+        self._fork_server: ForkServer | None = None
+        self._numbers = itertools.count(1)
+        self._proving: Stream | None = None
+        self._look = asyncio.Event()
+        self._restart_asked = asyncio.Event()
+        self._failures = 0
+        self.streams: list[Stream] = []
+        self.state = EngineState.STARTING
+        self.reason = ""
+        self.restarts = 0
+        self.backend = ""
+        self.engine: dict = {}
+
+    def open(self, name: str, parameters: Parameters, *, live: bool) -> Stream:
+        """A further stream; the engine takes it up as soon as it can (see `Stream.opened`)."""
+        stream = Stream(next(self._numbers), name, parameters, live, self)
+        self.streams.append(stream)
+        self.look_again()
+        return stream
+
+    async def keep_alive(self) -> None:
+        """Start the process and go on until cancelled. Raises `RunError` where frames would be lost for good."""
+        while True:
+            try:
+                reason = await self._one_life()
+            except (EngineGone, OSError) as error:  # OSError: the process cannot even be spawned
+                reason = str(error)
+            await self._after_the_end(reason)
+
+    def restart(self, reason: str = "somebody asked for it") -> None:
+        """End the process and start another one at once; a broken engine or stream is tried again."""
+        self._failures = 0
+        self._restart_asked.set()
+        if self.state is EngineState.READY and self._process is not None:
+            self._process.kill(reason)
+        for stream in self.streams:
+            stream.mend()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process."""
+        return self._process.pid if self._process is not None and self._process.alive else None
+
+    async def close(self) -> None:
+        """End the process."""
+        self.state = EngineState.STOPPED
+        if self._process is not None:
+            await self._process.close()
+        await self._drop_fork_server()
+
+    # -- for the streams ------------------------------------------------------------------------
+
+    def forget(self, stream: Stream) -> None:
+        """It was closed."""
+        with contextlib.suppress(ValueError):
+            self.streams.remove(stream)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """A stream wants to be taken up."""
+        self._look.set()
+
+    def succeeded(self) -> None:
+        """A stream had a result."""
+        self._failures = 0
+
+    # -------------------------------------------------------------------------------------------
+
+    async def _one_life(self) -> str:
+        """From a new process to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
+        process = self._process = await self._next_process()
+        self._restart_asked.clear()
+        tasks = [asyncio.create_task(self._watch_preparation(process))]
+        try:
+            await process.hello(self._patience.start)
+            self._become(EngineState.READY)
+            self.reason = ""
+            beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_fork_server()]
+            tasks += [asyncio.create_task(work) for work in beside]
+            return await self._wait_for_end(process)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, Exception) and not isinstance(result, EngineGone):
+                    raise result
+
+    async def _next_process(self) -> EngineProcess:
+        if self._fork_server is not None and self._fork_server.ready:
+            with contextlib.suppress(EngineGone):
+                return await self._fork_server.fork()
+            await self._drop_fork_server()
+        return await EngineProcess.spawn(self._command)
+
+    async def _keep_a_fork_server(self) -> None:
+        """Have one from the second process on; one that ended is replaced, later each time."""
+        calm = self._patience.spare
+        while calm is not None:
+            await asyncio.sleep(calm)
+            if self._fork_server is not None and not self._fork_server.alive:
+                await self._drop_fork_server()
+                calm *= 2
+            elif self._fork_server is None and any(stream.attached for stream in self.streams):
+                self._fork_server = await ForkServer.spawn(self._command)
+
+    async def _drop_fork_server(self) -> None:
+        server, self._fork_server = self._fork_server, None
+        if server is not None:
+            await server.close()
+
+    async def _attach_streams(self, process: EngineProcess) -> None:
+        """Take up every stream that is not in `process` yet, one after the other, for as long as it lives."""
+        while True:
+            stream = next_to_attach(self.streams)
+            if stream is None:
+                self._look.clear()
+                await self._look.wait()
+                continue
+            suspected = stream.failures > 0
+            self._proving = stream
+            try:
+                self.backend = await stream.attach(process, self._patience.start)
+            except ParameterError as error:
+                self._tell(stream.refused(error))
+            else:
+                if suspected:
+                    await stream.proven(PROOF)
+            if process.alive:  # else it was this stream
+                self._proving = None
+
+    async def _after_the_end(self, reason: str) -> None:
+        """Find out whose fault it was, and wait before the next start. Raises `RunError` when it gives up."""
+        process, self.reason = self._process, reason
+        lived = time.monotonic() - process.born if process is not None else 0.0
+        asked = self._restart_asked.is_set()
+        self._failures = 0 if asked else 1 if lived > LONG_LIFE else self._failures + 1
+        self.restarts += 1
+        self._become(EngineState.RESTARTING)
+        suspects = [] if asked else self._suspects()
+        self._proving = None
+        for stream in self.streams:
+            stream.detach(reason)
+        for stream in suspects:
+            self._tell(stream.blame(reason, self._patience.tries))
+        if not suspects and self._failures >= self._patience.tries:
+            await self._rest(reason)
+        else:
+            delay = restart_delay(self._patience, self._failures)
+            if not any(stream.awaited for stream in self.streams):
+                when = f" in {delay:g} s" if delay else ""
+                self._tell(f"the engine ended ({reason}); starting it again{when}")
+            if process is not None:
+                await process.close()
+            await self._pause(delay)
+        self._process = None
+
+    def _suspects(self) -> list[Stream]:
+        """Whose fault the end may be."""
+        if self._proving is not None:
+            return [self._proving]
+        return [stream for stream in self.streams if stream.owes]
+
+    async def _rest(self, reason: str) -> None:
+        """The engine is broken: leave it alone for a while or until `restart`."""
+        text = f"the engine ended {self._failures} times in a row without a result: {reason}"
+        if any(not stream.live for stream in self.streams):
+            raise RunError(text)
+        self._become(EngineState.BROKEN)
+        self.reason = text
+        self._tell(f"{text}; it is tried again in {self._patience.rest:g} s")
+        if self._process is not None:
+            await self._process.close()
+        await self._pause(self._patience.rest)
+        self._become(EngineState.RESTARTING)
+
+    async def _pause(self, seconds: float) -> None:
+        """Cut short by `restart`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._restart_asked.wait()
+
+    async def _watch_preparation(self, process: EngineProcess) -> None:
+        """End a process that was stopped while it loads or compiles, which otherwise may take as long as it takes."""
+        since = time.monotonic()
+        while process.alive:
+            await asyncio.sleep(self._patience.answer / 8)
+            if not (process.preparing and is_stopped(process.pid)):
+                since = time.monotonic()
+            elif time.monotonic() - since > self._patience.answer:
+                process.kill(f"it was stopped for {self._patience.answer:g} s while it started")
+
+    async def _wait_for_end(self, process: EngineProcess) -> str:
+        every = min(0.5, self._patience.answer / 4)
+        while True:
+            done, _ = await asyncio.wait([process.gone], timeout=every)
+            if done:
+                return process.gone.result()
+            waiting = sum(port.results_held for port in process.ports.values())
+            if hangs(self._patience, time.monotonic(), process.owing_since, process.last_heard, waiting):
+                process.kill(f"it said nothing for {self._patience.answer:g} s")
+
+    async def _ask_how_it_is(self, process: EngineProcess) -> None:
+        """The heartbeat: also an engine that has nothing to do must answer."""
+        while True:
+            self.engine = (await process.ask(Message(MessageType.REPORT))).body
+            await asyncio.sleep(self._patience.heartbeat)
+
+    def _become(self, state: EngineState) -> None:
+        self.state = followed(self.state, state)
+
+    def _tell(self, line: str) -> None:
+        if line:
+            self._notify(line)
+
+
+def next_to_attach(streams: Iterable[Stream]) -> Stream | None:
+    """The least suspected stream that waits to be taken up; of those the oldest."""
+    waiting = [stream for stream in streams if not stream.attached and not stream.broken]
+    return min(waiting, key=lambda stream: (stream.failures, stream.number), default=None)

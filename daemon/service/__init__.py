@@ -1,0 +1,1 @@
+"""What a long-running service owes the machine: systemd, logs, metrics, a pulse."""

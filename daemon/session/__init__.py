@@ -1,0 +1,1 @@
+"""Sessions: one source, one stream through the engine, any number of sinks."""

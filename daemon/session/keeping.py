@@ -1,0 +1,130 @@
+"""Keeps the live session's source and sinks going: whatever fails is tried again, nothing else stops for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from driftcam.daemon.config.specs import Spec
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.frames import model_size
+from driftcam.daemon.pictures import read_picture
+from driftcam.daemon.session.feed import feed
+from driftcam.daemon.session.session import Session
+from driftcam.daemon.sinks import Sink
+from driftcam.daemon.sinks.opening import open_sink
+from driftcam.daemon.sources import Source, open_source
+from driftcam.engines.api import ParameterError
+
+RETRY_FIRST, RETRY_MOST = 1.0, 15.0
+LOOK_EVERY = 1.0
+USUAL_FPS = 30.0
+
+
+class Kept(ABC):
+    """Something that is opened, used until it fails, and opened again. `close` ends that."""
+
+    def __init__(self, name: str, notify: Callable[[str], None]) -> None:
+        self.name, self._notify = name, notify
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        told, delay = "", RETRY_FIRST
+        while True:
+            try:
+                await self._use()
+                told, delay = "", RETRY_FIRST
+            except (ParameterError, RunError) as error:
+                if str(error) != told:  # the same every few seconds is no news
+                    told = str(error)
+                    self._notify(f"{told}; trying again until it works")
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, RETRY_MOST)
+
+    @abstractmethod
+    async def _use(self) -> None:
+        """Open it and use it until it ends. Raises `ParameterError` or `RunError`."""
+
+    def _notify_from_thread(self, line: str) -> None:
+        self._loop.call_soon_threadsafe(self._notify, line)
+
+
+class KeptSource(Kept):
+    """Gives a session its frames. `size` is the model's; None follows the source."""
+
+    def __init__(
+        self, spec: Spec, session: Session, size: tuple[int, int] | None, notify: Callable[[str], None]
+    ) -> None:
+        self._spec, self._session, self._size = spec, session, size
+        session.claim(str(spec), yields=True)
+        super().__init__(str(spec), notify)
+
+    async def close(self) -> None:
+        await super().close()
+        self._session.source, self._session.sound = "", None
+
+    async def _use(self) -> None:
+        source: Source = await asyncio.to_thread(open_source, self._spec, self._notify_from_thread)
+        session = self._session
+        width, height = self._size or model_size(source.info.width, source.info.height)
+        have = session.control.parameters
+        if (have.width, have.height) != (width, height):
+            await session.control.change({"width": width, "height": height})
+        session.sound = source.sound
+        await feed(source, session, threading.Event(), last=False)
+
+
+class KeptSink(Kept):
+    """Takes a session's results."""
+
+    def __init__(self, spec: Spec, session: Session, notify: Callable[[str], None]) -> None:
+        self._spec, self._session = spec, session
+        super().__init__(str(spec), notify)
+
+    async def _use(self) -> None:
+        session = self._session
+        sink: Sink = await asyncio.to_thread(
+            open_sink,
+            self._spec,
+            USUAL_FPS,
+            sound=lambda: session.sound,
+            why=self._why,
+            notify=self._notify_from_thread,
+        )
+        session.add_sink(sink)
+        try:
+            while sink in session.sinks:
+                await asyncio.sleep(LOOK_EVERY)
+        finally:
+            session.remove_sink(sink)
+            with contextlib.suppress(RunError):  # the session has told it
+                await sink.close()
+
+    def _why(self) -> str:
+        """There is no picture. From any thread."""
+        if trouble := self._session.trouble:
+            return trouble
+        return "waiting for the first picture" if self._session.source else "there is no source yet"
+
+
+class KeptStyle(Kept):
+    """Uses a picture's style, once there is an engine that can look at it."""
+
+    def __init__(self, path: Path, session: Session, notify: Callable[[str], None]) -> None:
+        self._path, self._session = path, session
+        super().__init__(str(path), notify)
+
+    async def _use(self) -> None:
+        image = await asyncio.to_thread(read_picture, self._path)
+        await self._session.opened()
+        await self._session.control.use_picture(image)
+        await asyncio.Event().wait()  # until the configuration says something else

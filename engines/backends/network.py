@@ -1,0 +1,82 @@
+"""What a network is called, what goes in and which axes are free.
+
+Sizes count in units of 64 px, so that one engine serves every multiple of 64 from 256 to 1024 without a rebuild.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from driftcam.engines.api.errors import ParameterError
+
+UNIT = 64  # px
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A free axis: `per_unit` entries for each unit of the variable `name` (see `Ranges`)."""
+
+    name: str
+    per_unit: int = 1
+
+
+BATCH = Axis("batch")
+Shape = tuple["int | Axis", ...]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Least, typical and most of every variable: rows of a batch, and height and width in units of 64 px."""
+
+    batch: tuple[int, int, int] = (1, 1, 16)
+    rows: tuple[int, int, int] = (4, 8, 16)
+    columns: tuple[int, int, int] = (4, 8, 16)
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "rows", "columns"):
+            low, typical, high = getattr(self, name)
+            if not 1 <= low <= typical <= high:
+                raise ParameterError(name, (low, typical, high), "give least ≤ typical ≤ most, from 1")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network with positional inputs and one output.
+
+    Attributes:
+        name: `encoder`, `velocity`, `unet` or `decoder`.
+        module: in evaluation mode.
+        inputs: shape of every input, in the order of the module's arguments.
+        output: name of the output.
+        frame: `in` where a backend's callable takes its first input, a picture, as frames (B, H, W, 3) u8, `out` where
+            it gives its output so, empty where both are tensors. The change of layout runs where the network does.
+        key: names the weights and the code for what backends keep on disk; empty keeps nothing.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: Mapping[str, Shape]
+    output: str
+    frame: str = ""
+    key: str = ""
+
+    def shapes(self, **sizes: int) -> dict[str, tuple[int, ...]]:
+        """The inputs' shapes for given `batch`, `rows` and `columns`."""
+        return {
+            name: tuple(sizes[axis.name] * axis.per_unit if isinstance(axis, Axis) else axis for axis in shape)
+            for name, shape in self.inputs.items()
+        }
+
+    def examples(self, dtype: torch.dtype, seed: int = 0, **sizes: int) -> tuple[Tensor, ...]:
+        """Random inputs in [0, 1), which suits times and levels too."""
+        generator = torch.Generator().manual_seed(seed)
+        return tuple(torch.rand(shape, generator=generator).to(dtype) for shape in self.shapes(**sizes).values())
+
+
+def picture(channels: int, stride: int = 1) -> Shape:
+    """(batch, channels, height/stride, width/stride)."""
+    return (BATCH, channels, Axis("rows", UNIT // stride), Axis("columns", UNIT // stride))

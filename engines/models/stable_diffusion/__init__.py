@@ -1,0 +1,1 @@
+"""Stable-Diffusion-class checkpoints in the layout of diffusers."""

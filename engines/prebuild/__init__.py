@@ -1,0 +1,1 @@
+"""`driftcam engine`: TensorRT engines built ahead."""
