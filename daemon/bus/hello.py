@@ -109,12 +109,6 @@ def state(session: Session, notice: str, page: str) -> dict[str, Any]:
     }
 
 
-def error_body(error: ParameterError) -> dict[str, Any]:
-    """JSON of ERROR."""
-    value = error.value if isinstance(error.value, (str, int, float, bool)) else str(error.value)
-    return {"field": error.field, "value": value, "advice": error.advice, "text": str(error)}
-
-
 def server() -> str:
     """Name and version of this program."""
     try:

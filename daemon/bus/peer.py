@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, error_body, state, welcome
+from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, state, welcome
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result, cover
 from driftcam.daemon.pictures import LONGEST_SIDE
@@ -224,7 +224,7 @@ class BusPeer:
         try:
             body = await self._do(message)
         except (ParameterError, RunError) as error:
-            refusal = error_body(error) if isinstance(error, ParameterError) else {"text": str(error)}
+            refusal = error.to_wire() if isinstance(error, ParameterError) else {"text": str(error)}
             self._wire.send(Message(MessageType.ERROR, sequence=message.sequence, body=refusal))
         else:
             self._wire.send(Message(MessageType.REPLY, sequence=message.sequence, body=body))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from driftcam.daemon.bus import socket as bus_socket
-from driftcam.daemon.bus.hello import Hello, error_body, parse_hello
+from driftcam.daemon.bus.hello import Hello, parse_hello
 from driftcam.daemon.bus.peer import BusPeer, Presets
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import Sessions
@@ -173,5 +173,5 @@ class BusServer:
 
 
 def _refuse(wire: Wire, error: ParameterError) -> None:
-    wire.send(Message(MessageType.ERROR, body=error_body(error)))
+    wire.send(Message(MessageType.ERROR, body=error.to_wire()))
     wire.close()

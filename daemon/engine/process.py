@@ -244,11 +244,10 @@ class EngineProcess:
 
     def _resolve(self, message: Message) -> bool:
         _, _, answer = self._requests.get(message.sequence, (0.0, None, None))
-        if answer is None or answer.done() or "text" in message.body:
+        if answer is None or answer.done():
             return False
         if message.type is MessageType.ERROR:
-            field, value, advice = (message.body.get(key, "") for key in ("field", "value", "advice"))
-            answer.set_exception(ParameterError(str(field), value, str(advice)))
+            answer.set_exception(ParameterError.from_wire(message.body))
         else:
             answer.set_result(message)
         return True

@@ -167,7 +167,7 @@ class BusClient:
                 self._waiting += self._decoder.feed(data)
             message = self._waiting.pop(0)
             if message.type is MessageType.ERROR:
-                raise _refusal(message)
+                raise ParameterError.from_wire(message.body)
             if message.type is not MessageType.WELCOME or len(fds) != pools:
                 raise BusError(f"expected WELCOME with {pools} descriptors, not {message.type.name}")
             slots, size = int(message.body["slots"]), int(message.body["slot_bytes"])
@@ -204,7 +204,7 @@ class BusClient:
             self._read(left)
         message = self._answers.pop(number)
         if message.type is MessageType.ERROR:
-            raise _refusal(message)
+            raise ParameterError.from_wire(message.body)
         return message.body
 
     def _read(self, timeout: float) -> None:
@@ -235,7 +235,7 @@ class BusClient:
             case MessageType.REPLY | MessageType.ERROR if message.sequence:
                 self._answers[message.sequence] = message
             case MessageType.ERROR:
-                raise _refusal(message)
+                raise ParameterError.from_wire(message.body)
             case _:
                 raise BusError(f"a daemon does not send {message.type.name}")
 
@@ -252,8 +252,3 @@ def _check_user(sock: socket.socket) -> None:
     _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid != os.getuid():
         raise BusError(f"the daemon belongs to another user ({uid})")
-
-
-def _refusal(message: Message) -> ParameterError:
-    field, value, advice = (message.body.get(key, "") for key in ("field", "value", "advice"))
-    return ParameterError(str(field), value, str(advice))

@@ -219,10 +219,8 @@ class Worker:
         try:
             body = serve()
         except ParameterError as error:
-            value = error.value if isinstance(error.value, (str, int, float, bool)) else str(error.value)
-            refusal = {"field": error.field, "value": value, "advice": error.advice}
             answer = {"sequence": request.sequence, "stream": request.stream}
-            self._link.send(Message(MessageType.ERROR, **answer, body=refusal))
+            self._link.send(Message(MessageType.ERROR, **answer, body=error.to_wire()))
         else:
             self._reply(request, body)
 

@@ -157,6 +157,7 @@ async def test_requests_are_answered_and_everybody_hears_of_the_change(bus: Bus)
                 (lambda: source.change(strength=7), "strength"),
                 (lambda: source.change(nonsense=1), "nonsense"),
                 (lambda: source.change(style_vector=[0]), "style_vector"),
+                (lambda: source.change(noise="x" * 60_000), "noise"),
                 (lambda: source.change(), "changes"),
                 (lambda: source.use_preset("unknown"), "preset"),
             ]:
