@@ -24,10 +24,11 @@ test: check ## lint, types and every test
 test-vm: $(VENV)/.installed-dev ## the virtual camera with real v4l2loopback, in a small virtual machine (as root)
 	tests/system/vm/run.sh $(abspath $(BIN))/python
 
-check: $(VENV)/.installed-dev ## ruff and mypy
+check: $(VENV)/.installed-dev ## ruff, mypy, and which way imports go
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 soak: $(VENV)/.installed-dev ## the long forms of the tests on memory, loss and slow engines
 	DRIFTCAM_SOAK=1 $(BIN)/python -m pytest tests/webrtc/test_faults.py

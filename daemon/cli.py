@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from driftcam.daemon.arguments import BAD_INPUT, Parser
 from driftcam.daemon.commands import config, ctl, run, serve, service, top
-from driftcam.daemon.commands.arguments import BAD_INPUT, Parser
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.styles import STYLES
 

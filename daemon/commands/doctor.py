@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftcam.daemon.commands.arguments import Parser
+from driftcam.daemon.arguments import Parser
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.findings import Finding
 

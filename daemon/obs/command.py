@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftcam.daemon.commands.arguments import BAD_INPUT, Parser
+from driftcam.daemon.arguments import BAD_INPUT, Parser
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.obs import find, follow, install, scenes
 from driftcam.daemon.obs.remote import DEFAULT_PORT, Remote

@@ -19,7 +19,7 @@ from driftcam.engines.backends.cuda.driver import Driver
 from driftcam.engines.backends.network import NetworkSpec, picture
 from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
 from driftcam.engines.backends.torch_backend import TorchBackend
-from driftcam.engines.doctor.selftest import TOLERANCE
+from driftcam.engines.doctor.tolerance import TOLERANCE
 
 HALF_STEP = 2**-10  # of fp16 numbers from .5 to 1
 _ODD = (37, 53)  # pixels

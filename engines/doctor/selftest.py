@@ -13,12 +13,11 @@ from driftcam.engines.api.findings import Finding
 from driftcam.engines.backends import BACKENDS, Backend, Network, open_backend
 from driftcam.engines.backends.network import NetworkSpec
 from driftcam.engines.backends.torch_backend import TorchBackend
+from driftcam.engines.doctor.tolerance import TOLERANCE
 from driftcam.engines.models.embedded.model import embedded_specs
 
 SIZES = {"batch": 1, "rows": 4, "columns": 4}  # in 64 px
 ROUNDS, WARM = 20, 3
-# Standard deviation of the difference over that of the reference. One bfloat16 has 8 bits of mantissa.
-TOLERANCE = {"fp32": 2e-3, "fp16": 2e-2, "bf16": 0.1, "fp8": 0.15}
 
 
 def try_backends() -> list[Finding]:
