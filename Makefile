@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-vm check soak chaos format bench train obs-plugin clean
+.PHONY: help setup demo run test test-vm check soak chaos format bench bench-against train obs-plugin clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ bench: $(VENV)/.installed-dev ## measure engine, noise, WebRTC and daemon (print
 	$(BIN)/python -m scripts.bench_noise
 	$(BIN)/python -m scripts.bench_webrtc
 	$(BIN)/python -m scripts.bench_daemon
+
+bench-against: $(VENV)/.installed-dev ## frame time over that of another revision, in turn: REV=main~3 BENCH_ARGS=--json
+	@$(BIN)/python -m scripts.bench_against "$(REV)" $(BENCH_ARGS)
 
 train: setup ## train the embedded model from nothing (about two and a half hours on two cores)
 	$(PIP) -e '.[train]'
