@@ -19,7 +19,7 @@ from driftcam.engines.api.bus import Message, MessageType, encode
 from driftcam.engines.api.bus_client import BusClient
 from driftcam.engines.api.parameters import GUIDANCE_MODES, NOISE_MODES
 from driftcam.engines.api.styles import STYLE_NAMES
-from scripts.chaos.victim import ROOT, Victim
+from scripts.chaos.victim import PYTHONPATH, Victim
 
 SMALL_DISK_MB = 1
 
@@ -75,7 +75,7 @@ def bus_client_killed(victim: Victim, rng: random.Random) -> None:
     )
     data = encode(Message(MessageType.PARAMETERS, sequence=9, body={"strength": 0.5}))
     half = data[: rng.randrange(1, len(data))].hex()
-    environ = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environ = os.environ | {"PYTHONPATH": PYTHONPATH}
     command = [sys.executable, "-c", code, str(victim.bus), half]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
         assert client.stdout is not None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+PYTHONPATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # ROOT: for engines of the tests
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Victim:
         self._config = folder / "config.toml"
         self.write_config()
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "DRIFTCAM_"))}
-        environ |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT / "src")}
+        environ |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": PYTHONPATH}
         environ["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         self._clock = folder / "clock"
         self._clock.write_bytes(bytes(8))

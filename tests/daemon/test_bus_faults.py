@@ -91,7 +91,7 @@ def neighbour(daemon: Daemon) -> Iterator[BusClient]:
             np.testing.assert_array_equal(
                 through(client, picture(50 + number), pts=2 + number), 255 - picture(50 + number)
             )
-        daemon.until(lambda: len(daemon.bus_server.clients) == 1)  # the others are gone
+        daemon.until(lambda: len(daemon.bus.server.clients) == 1)  # the others are gone
 
 
 @contextlib.contextmanager
@@ -214,7 +214,7 @@ def test_nothing_is_left_of_clients_that_came_and_went(daemon: Daemon, neighbour
                 client.send(picture(3))
         with raw(daemon, b"garbage" * 20) as sock:
             rest(sock)
-        daemon.until(lambda: len(daemon.bus_server.clients) == 1)
+        daemon.until(lambda: len(daemon.bus.server.clients) == 1)
 
     come_and_go()
     before, threads = daemon.ask(descriptors), threading.active_count()

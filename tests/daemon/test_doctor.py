@@ -68,7 +68,7 @@ def test_columns_of_the_table_are_aligned() -> None:
 
 def test_the_daemon_looks_without_importing_the_engines_room() -> None:
     code = (
-        "import sys, daemon.doctor as room; room.engine_findings = lambda full: [];"
+        "import sys, driftcam.daemon.commands.doctor as room; room.engine_findings = lambda full: [];"
         "room.doctor([]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
