@@ -30,6 +30,7 @@ from driftcam.engines.memory import peak_memory_mb
 from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models, open_source
 from driftcam.engines.motion.anchor import Anchor
+from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 from driftcam.engines.numba_kernels import compile_kernels
 from driftcam.engines.timing import StageClock
@@ -231,7 +232,7 @@ class Engine:
 
     def insight(self) -> dict:
         """Flow and noise of the last frame as small pictures; see `engines.insight`. Between two frames only."""
-        return insight(self._noise.motion, self._noise_shown)
+        return insight(self._motion.motion, self._noise_shown)
 
     # -- parameters -----------------------------------------------------------------------------
 
@@ -313,6 +314,7 @@ class Engine:
         if identity != self._noise_identity:
             self._noise_identity = identity
             self._anchor.reset()
+            self._motion = MotionStage(self.model.latent_size)
             self._noise = TemporalNoise(
                 *self.model.latent_size, self.model.channels, fields, parameters.seed, readout=self._readout
             )
@@ -346,22 +348,20 @@ class Engine:
 
     def _gate_skips(self) -> bool:
         """Whether the similarity gate repeats the last picture instead of this frame."""
-        decision = self._gate.decide(
+        skips = self._gate.skips(
             self._luma, threshold=self.parameters.similarity_threshold, max_skip=self.parameters.max_skip
         )
-        return decision.skip and self._last is not None
+        return skips and self._last is not None
 
     def _advance_noise(self) -> Tensor:
         p = self.parameters
-        self._to_luma.convert(self._canvas, self._placed_luma)
-        noise = self._noise.advance(
-            self._placed_luma,
-            mode=p.noise,
-            refresh=p.refresh,
-            degradation=p.degradation,
-            jump=self._anchor.jump,
-        )
-        for part, milliseconds in self._noise.timings.items():
+        if p.noise == "warped":
+            self._to_luma.convert(self._canvas, self._placed_luma)
+            self._motion.advance(self._placed_luma, self._anchor.jump)
+        else:
+            self._motion.reset()
+        noise = self._noise.advance(self._motion.motion, mode=p.noise, refresh=p.refresh, degradation=p.degradation)
+        for part, milliseconds in (self._motion.timings | self._noise.timings).items():
             self.clock.add(part, milliseconds)
         self._noise_shown = noise
         return torch.from_numpy(noise)
@@ -374,7 +374,7 @@ class Engine:
     def _like_the_last(self) -> bool:
         """Whether the frame has the noise of the one before, carried, and its scene lies on the same cells."""
         p = self.parameters
-        carried = p.noise == "warped" and p.refresh == p.degradation == 0 and not self._noise.cut
+        carried = p.noise == "warped" and p.refresh == p.degradation == 0 and not self._motion.motion.cut
         return carried and self._anchor.jump == (0, 0)
 
     def finish(self, done: list[Finished]) -> list[Stylised]:

@@ -9,17 +9,18 @@ import cv2
 import numpy as np
 
 from driftcam.engines.motion.flow import Motion
+from driftcam.engines.motion.stage import FrameMotion
 
 WIDEST = 160  # pixels
 FAST = 12.0  # pixels of the working size per frame that are shown at full brightness
 
 
-def insight(motion: Motion | None, noise: np.ndarray) -> dict[str, Any]:
-    """For JSON. `motion`: of the last frame, None where nothing moved; `noise`: (steps, C, h, w), standard normal."""
+def insight(motion: FrameMotion, noise: np.ndarray) -> dict[str, Any]:
+    """For JSON. `motion`: of the last frame; `noise`: (steps, C, h, w), standard normal."""
     return {
-        "flow": _png(flow_picture(motion)) if motion is not None and not motion.still else None,
+        "flow": _png(flow_picture(motion.flow)) if motion.flow is not None else None,
         "noise": _png(noise_picture(noise)),
-        "cut": motion is not None and motion.cut,
+        "cut": motion.cut,
     }
 
 

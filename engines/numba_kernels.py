@@ -10,6 +10,7 @@ import numpy as np
 from driftcam.engines.image.luma import WorkingLuma
 from driftcam.engines.image.shift import Shift
 from driftcam.engines.motion.anchor import Anchor
+from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 
 
@@ -21,11 +22,11 @@ def compile_kernels() -> None:
     """
     scene = np.random.default_rng(0).integers(0, 256, (64, 80), np.uint8)
     scene = cv2.normalize(cv2.GaussianBlur(scene, (0, 0), 2), scene, 0, 255, cv2.NORM_MINMAX)
-    noise, anchor = TemporalNoise(8, 8, 1, 1, seed=0), Anchor(8)
+    stage, noise, anchor = MotionStage((8, 8)), TemporalNoise(8, 8, 1, 1, seed=0), Anchor(8)
     for shift in range(0, 12, 3):
         luma = np.ascontiguousarray(scene[:, shift : shift + 64])
         anchor.follow(luma, 3.0)
-        noise.advance(luma, degradation=0.5)
+        noise.advance(stage.advance(luma), degradation=0.5)
     frame, moved = np.zeros((2, 96, 96, 3), np.uint8)
     WorkingLuma().convert(frame, np.empty((32, 32), np.uint8))
     Shift()(frame, 0.5, 0.5, moved)

@@ -24,7 +24,8 @@ from driftcam import Engine, Parameters
 from driftcam.engines.image.luma import WorkingLuma, working_size
 from driftcam.engines.image.shift import Shift
 from driftcam.engines.motion.anchor import Anchor
-from driftcam.engines.motion.flow import DisFlow, FlowEstimator
+from driftcam.engines.motion.flow import DisFlow, FlowEstimator, Motion
+from driftcam.engines.motion.stage import FrameMotion, MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 from scripts import bench_coherence as coherence
 from scripts.training import data
@@ -112,7 +113,7 @@ def carried(frames: list[np.ndarray], flow: FlowEstimator) -> tuple[list[np.ndar
     """The latent noise (20, h, w) of each frame, and where the frame was put in its canvas."""
     height, width = working_size(SIDE, SIDE)
     anchor, shift, convert = Anchor(CELL), Shift(), WorkingLuma().convert
-    noise = TemporalNoise(CELLS, CELLS, 20, 1, seed=0, flow=flow)
+    stage, noise = MotionStage((CELLS, CELLS), flow=flow), TemporalNoise(CELLS, CELLS, 20, 1, seed=0)
     luma, placed = np.zeros((2, height, width), np.uint8)
     canvas = np.empty((SIDE, SIDE, 3), np.uint8)
     noises, offsets = [], []
@@ -120,7 +121,7 @@ def carried(frames: list[np.ndarray], flow: FlowEstimator) -> tuple[list[np.ndar
         anchor.follow(convert(frame, luma), SIDE / width)
         shift(frame, *anchor.offset, canvas)
         convert(canvas, placed)
-        noises.append(noise.advance(placed, jump=anchor.jump)[0].copy())
+        noises.append(noise.advance(stage.advance(placed, anchor.jump))[0].copy())
         offsets.append(anchor.offset)
     return noises, offsets
 
@@ -128,11 +129,13 @@ def carried(frames: list[np.ndarray], flow: FlowEstimator) -> tuple[list[np.ndar
 def carried_as_aligned(frames: list[np.ndarray], flows: Flows) -> list[np.ndarray]:
     """The latent noise of each frame on the flow that the frames are compared along, with nothing else."""
     noise, here = TemporalNoise(CELLS, CELLS, 20, 1, seed=0), np.indices((SIDE, SIDE))[::-1].transpose(1, 2, 0)
-    noises = [noise.advance(np.zeros((SIDE, SIDE), np.uint8))[0].copy()]
+    noises = [noise.advance()[0].copy()]
     for k in range(1, len(frames)):
         there, _ = coherence.backward_map([frames[k], frames[k - 1]], 0, 1)
         forward, backward = ((where - here).astype(np.float32) for where in (there, flows[k - 1, k][0]))
-        noises.append(noise.advance_with_flow(forward, backward)[0].copy())
+        noises.append(
+            noise.advance(FrameMotion(flow=Motion(forward, backward, np.ones((SIDE, SIDE), np.float32))))[0].copy()
+        )
     return noises
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from driftcam import Parameters
 from driftcam.engines.image.luma import WorkingLuma, working_size
+from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise import Readout, WarpedField
 from driftcam.engines.noise.temporal import TemporalNoise
 from scripts.bench_engine import measure
@@ -112,15 +113,17 @@ def bench_stream(repeats: int) -> list[dict[str, Any]]:
     offsets = [(80 + int(60 * np.sin(i / 20)), 80 + int(60 * np.cos(i / 13))) for i in range(repeats + 10)]
     luma = np.empty(working_size(384, 384), np.uint8)
     for fields in (1, 2, 4):
-        temporal, convert, parts = TemporalNoise(48, 48, 20, fields, 0), WorkingLuma(), []
+        stage, temporal = MotionStage((48, 48)), TemporalNoise(48, 48, 20, fields, 0)
+        convert, parts = WorkingLuma(), []
         for y, x in offsets:
             frame = np.ascontiguousarray(scene[y : y + 384, x : x + 384])
             started, used = time.perf_counter(), time.process_time()
             convert.convert(frame, luma)
             shrunk = time.perf_counter()
-            temporal.advance(luma)
+            temporal.advance(stage.advance(luma))
             total, cpu = time.perf_counter() - started, time.process_time() - used
-            part = {"luma": 1e3 * (shrunk - started), **temporal.timings, "total": 1e3 * total, "cpu": 1e3 * cpu}
+            part = {"luma": 1e3 * (shrunk - started), **stage.timings, **temporal.timings}
+            part |= {"total": 1e3 * total, "cpu": 1e3 * cpu}
             parts.append(part)
         medians = {name: statistics.median(part[name] for part in parts[10:]) for name in parts[0]}
         rows.append({"fields": fields, **medians, "best": min(part["total"] for part in parts[10:])})

@@ -5,8 +5,6 @@ It only decides: it never sleeps, and frames that are already in the pipeline go
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -39,59 +37,37 @@ def skip_probability(cosine: float, threshold: float) -> float:
     return min(1.0, max(0.0, 1 - (1 - cosine) / (1 - threshold)))
 
 
-@dataclass(frozen=True)
-class GateDecision:
-    """What to do with one frame.
-
-    Attributes:
-        skip: the frame shows nothing new; send the last output again.
-        cosine: similarity to the last processed frame.
-        probability: chance of a skip that the draw was made against.
-        forced: the frame would have been skipped, but `max_skip` frames in a row already were.
-    """
-
-    skip: bool
-    cosine: float
-    probability: float
-    forced: bool
-
-
 class SimilarityGate:
-    """Decides for each frame whether it is worth processing; one gate for each stream.
-
-    Attributes:
-        processed, skipped: frames let through and skipped since the start, for metrics.
-    """
+    """Decides for each frame whether it is worth processing; one gate for each stream."""
 
     def __init__(self, seed: int = 0) -> None:
         self._draws = np.random.default_rng(seed)
         self._reference: np.ndarray | None = None
         self._row = 0
-        self.processed = self.skipped = 0
 
-    def decide(self, luma: np.ndarray, *, threshold: float, max_skip: int, cut: bool = False) -> GateDecision:
-        """Compare a frame's (h, w) uint8 luma with the last processed frame's; a cut always goes through."""
+    def skips(self, luma: np.ndarray, *, threshold: float, max_skip: int) -> bool:
+        """Whether a frame shows nothing new, by its (h, w) uint8 luma and that of the last processed frame.
+
+        At most `max_skip` frames in a row are skipped.
+        """
         if luma.dtype != np.uint8 or luma.ndim != 2 or luma.size == 0:
             raise ParameterError("luma", f"{luma.dtype} {luma.shape}", "give a grey picture (h, w) of uint8")
         known = self._reference is not None and self._reference.shape == luma.shape
         cosine = similarity(self._reference, luma) if known and threshold > 0 else 0.0  # type: ignore[arg-type]
-        probability = 0.0 if cut else skip_probability(cosine, threshold)
+        probability = skip_probability(cosine, threshold)
         similar = probability > 0 and probability >= self._draws.random()
-        forced = similar and self._row >= max_skip
-        skip = similar and not forced
+        skip = similar and self._row < max_skip
         if skip:
             self._row += 1
-            self.skipped += 1
         else:
             self._row = 0
-            self.processed += 1
             if known:
                 np.copyto(self._reference, luma)  # type: ignore[arg-type]
             else:
                 self._reference = luma.copy()
-        return GateDecision(skip, cosine, probability, forced)
+        return skip
 
     def reset(self) -> None:
-        """Forget the reference: the next frame is processed. The counters go on."""
+        """Forget the reference: the next frame is processed."""
         self._reference = None
         self._row = 0

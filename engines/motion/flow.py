@@ -80,8 +80,8 @@ class Motion:
     forward: np.ndarray
     backward: np.ndarray
     confidence: np.ndarray
-    cut: bool
-    still: bool
+    cut: bool = False
+    still: bool = False
 
 
 class FlowGate:

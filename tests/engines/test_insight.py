@@ -11,6 +11,7 @@ from driftcam.engines.api import Parameters
 from driftcam.engines.engine import Engine
 from driftcam.engines.insight import flow_picture, insight, noise_picture
 from driftcam.engines.motion.flow import Motion
+from driftcam.engines.motion.stage import FrameMotion
 
 
 def moving(x: float, y: float) -> Motion:
@@ -50,4 +51,4 @@ def test_an_engine_shows_that_the_picture_moves_and_that_it_stands_still() -> No
 def test_a_cut_is_told() -> None:
     motion = moving(1, 0)
     cut = Motion(motion.forward, motion.backward, motion.confidence, cut=True, still=False)
-    assert insight(cut, np.zeros((1, 4, 2, 2), np.float32))["cut"] is True
+    assert insight(FrameMotion(flow=cut), np.zeros((1, 4, 2, 2), np.float32))["cut"] is True
