@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from driftcam.daemon.frames import Result, model_size
+from driftcam.daemon.frames import Picture, Result, model_size
+from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import Sessions
 from driftcam.daemon.sound import Chunk, Sound
@@ -59,45 +60,35 @@ class SessionPlace:
 
     def __init__(self, session: Session, on_leave: Callable[[Session], Awaitable[None]]) -> None:
         self._session, self._on_leave = session, on_leave
-        self._came = False
+        self._lease: Lease | None = None
         self._shape = (0, 0)  # of the newest frame
-        self._fitting: asyncio.Task[None] | None = None
-        self._sound: Sound | None = None
-        self._sound_before: Sound | None = None
+        self._following: asyncio.Task[None] | None = None
 
     def check(self) -> None:
         """Whether it may give frames. Raises `Refused`."""
-        if not self._session.live:
-            raise Refused(409, "this session works through a clip frame by frame; it takes no camera")
         try:
-            self._session.check_guest()
+            self._session.ingest.check_guest()
         except ParameterError as error:
             raise Refused(409, str(error)) from None
 
     def offer(self, image: np.ndarray, captured: int) -> bool:
         """From its first frame on, its frames count before those of the session's own source and of other peers."""
-        if not self._came:
-            self._came = True  # not before: an offer that comes to nothing takes nobody's place
+        if self._lease is None:  # not before: an offer that comes to nothing takes nobody's place
             try:
-                self._session.let_in(self)
+                self._lease = self._session.ingest.let_in("a camera")
             except ParameterError:
                 return False
-        if self._session.guest is not self:
-            return False
-        height, width = image.shape[:2]
-        if self._shape != (width, height) and self._fitting is None and not self._session.source:
-            self._shape = width, height
-            self._fitting = asyncio.create_task(self._fit(width, height))
-        return self._session.offer(image, captured)
+        if self._lease.on_air and not self._session.source:
+            self._follow_shape(image.shape[1], image.shape[0])
+        return self._lease.offer(Picture(image, captured, captured))
 
     def hear(self, samples: np.ndarray, captured: int) -> None:
         """For recordings: they look for sound when they start."""
-        if self._session.guest is not self:
+        if self._lease is None or not self._lease.on_air:
             return
-        if self._sound is None:
-            self._sound, self._sound_before = Sound(), self._session.sound
-            self._session.sound = self._sound
-        self._sound.write(Chunk(samples, captured))
+        if self._lease.sound is None:
+            self._lease.sound = Sound()
+        self._lease.sound.write(Chunk(samples, captured))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         viewer = Viewer(listener)
@@ -105,15 +96,18 @@ class SessionPlace:
         return lambda: self._session.remove_sink(viewer)
 
     async def leave(self) -> None:
-        if self._fitting is not None:
-            self._fitting.cancel()
-        if self._session.guest is self:
-            self._session.guest = None
-        if self._sound is not None and self._session.sound is self._sound:
-            self._session.sound = self._sound_before
+        if self._following is not None:
+            self._following.cancel()
+        if self._lease is not None:
+            self._lease.end()
         await self._on_leave(self._session)
 
-    async def _fit(self, width: int, height: int) -> None:
+    def _follow_shape(self, width: int, height: int) -> None:
+        if self._shape != (width, height) and self._following is None:
+            self._shape = width, height
+            self._following = asyncio.create_task(self._reshape(width, height))
+
+    async def _reshape(self, width: int, height: int) -> None:
         """Give the model's picture the shape of the camera's, at its area: nothing is cut off."""
         have = self._session.control.parameters
         try:
@@ -123,7 +117,7 @@ class SessionPlace:
         except ParameterError:
             pass  # the picture is cropped then
         finally:
-            self._fitting = None
+            self._following = None
 
 
 class Viewer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class Picture:
     """A frame from a source.
 
     Attributes:
-        image: RGB, (H, W, 3) uint8.
+        image: RGB, (H, W, 3) uint8, or BGRA, (H, W, 4) uint8, until it is fitted.
         pts: its time in ns, strictly increasing within a run; the capture time of a live source.
         captured: CLOCK_MONOTONIC ns at which it was there, for measuring latency.
     """
@@ -70,3 +71,13 @@ def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
     part = image[top : top + part_height, left : left + part_width]
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(part, (width, height), interpolation=how)
+
+
+def fitted(picture: Picture, width: int, height: int) -> Picture:
+    """`picture` as RGB at width × height. The same one if it is so already."""
+    import cv2
+
+    image = cover(picture.image, width, height)
+    if image.shape[2] == 4:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    return picture if image is picture.image else dataclasses.replace(picture, image=image)

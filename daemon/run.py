@@ -177,8 +177,8 @@ class _Run:
         parameters = options.parameters.replace(width=width, height=height)
         self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
-        self._session.claim(options.source, yields=True)
-        self._session.sound = self._source.sound
+        self._lease = self._session.ingest.claim(options.source, yields=True)
+        self._lease.sound = self._source.sound
         for spec in sink_specs:
             self._sinks.append(await self._open_sink(spec, info.fps))
             self._session.add_sink(self._sinks[-1])
@@ -223,7 +223,7 @@ class _Run:
                 enough.set()
 
         session.on_result(after_result)
-        feeding = asyncio.create_task(feed(self._source, session, stop_source, self._options.frames))
+        feeding = asyncio.create_task(feed(self._source, session, self._lease, stop_source, self._options.frames))
         stopping = asyncio.create_task(self._stop.wait())
         done = asyncio.create_task(enough.wait())
         ends: list[asyncio.Future] = [self._core.alive, session.ended, done]
@@ -266,7 +266,7 @@ class _Run:
                 spec,
                 fps,
                 compare=self._options.compare,
-                sound=lambda: self._source.sound,
+                sound=lambda: self._session.sound,
                 why=self._why,
                 notify=self._notify_from_thread,
             )

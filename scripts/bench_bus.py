@@ -28,6 +28,7 @@ from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.ingest import Ingest
 from driftcam.engines.api.bus import PixelFormat
 from driftcam.engines.api.bus_client import BusClient
 from driftcam.engines.api.parameters import Parameters
@@ -53,17 +54,18 @@ class Echo:
 
 
 class Loopback:
-    """A session whose results are its frames, without an engine. It is its own `Sessions`, too."""
+    """A session whose results are its frames, without an engine. It is its own `Sessions` and its own stream, too."""
+
+    live, dropped = True, 0
 
     def __init__(self, parameters: Parameters) -> None:
-        self.name, self.source, self.closed = "loop", "", False
+        self.name, self.closed = "loop", False
         self.control = Control(parameters, None)  # type: ignore[arg-type]
+        self.ingest = Ingest(self.name, self, lambda: parameters)  # type: ignore[arg-type]
         self._sinks: list[Any] = []
 
     def get(self, name: str) -> Loopback:
         return self
-
-    def claim(self, source: str) -> None: ...
 
     def add_sink(self, sink: Any) -> None:
         self._sinks.append(sink)
@@ -75,9 +77,9 @@ class Loopback:
     def statistics(self) -> dict[str, Any]:
         return {"fps": 0.0, "latency_ms": 0.0, "engine": "ready", "reason": ""}
 
-    def offer(self, image: np.ndarray, pts: int) -> bool:
+    def offer(self, picture: Picture) -> bool:
         for sink in self._sinks:
-            sink.offer(Result(image, Picture(image, pts, pts), 1, False, 0.0, pts))
+            sink.offer(Result(picture.image, picture, 1, False, 0.0, picture.captured))
         return True
 
 
@@ -130,6 +132,7 @@ async def measure(side: int, frames: int, pixel_format: PixelFormat, streams: in
         path = alone.start(Path(folder) / "alone")
         bus_only = await run_clients(path, ["loop"], side, pixel_format, frames)
         await alone.close()
+        await loopback.ingest.close()
         core = Core(worker_command("scripts.bench_bus:Echo"), notify=lambda line: print(line, file=sys.stderr))
         server = BusServer(core.sessions, defaults=lambda: parameters)
         path = server.start(Path(folder) / "whole")

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Protocol
 
 import cv2
@@ -16,6 +17,7 @@ from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, state, welcome
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result, cover
 from driftcam.daemon.pictures import LONGEST_SIDE
+from driftcam.daemon.session.ingest import QUICK_AREA, Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.wire import Wire
 from driftcam.engines.api import ParameterError
@@ -30,9 +32,9 @@ from driftcam.engines.api.bus import (
     describe,
 )
 from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.webrtc.latest import Latest
 
 EVENT_EVERY, EVENT_PAUSE = 0.5, 0.02  # seconds: at most and at least between two
-QUICK_AREA = 512 * 512
 MOST_REQUESTS = 8  # that a client may leave unanswered
 
 
@@ -45,13 +47,17 @@ class Presets(Protocol):
 
 
 class BusPeer:
-    """Also a sink of its session. `run` until the client goes away; large pictures are converted in `threads`."""
+    """Also a sink of its session. `run` until the client goes away; large results are converted in `threads`.
+
+    `lease` of a client that gives frames.
+    """
 
     def __init__(
         self,
         wire: Wire,
         hello: Hello,
         session: Session,
+        lease: Lease | None,
         *,
         threads: Executor,
         presets: Presets,
@@ -59,23 +65,21 @@ class BusPeer:
         page: Callable[[], str],
     ) -> None:
         self.name, self.session, self.hello = hello.name, session, hello
-        self._wire, self._threads, self._presets = wire, threads, presets
+        self._wire, self._lease, self._threads, self._presets = wire, lease, threads, presets
         self._notice, self._page = notice, page
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests = 0
         self._held: set[int] = set()  # input slots that are ours
-        self._frame: Message | None = None
-        self._taking = False
         self._free = SlotLedger(SLOTS)  # result slots
-        self._result: Result | None = None
-        self._giving = False
+        self._newest: Latest[Result] = Latest()
 
     async def run(self) -> None:
         """Raises `BusError` when the client breaks the protocol."""
         self._open_memory()
         self._start(self._send_events())
         if self.hello.role.takes:
+            self._start(self._give_results())
             self.session.add_sink(self)
         try:
             while (messages := await self._wire.read()) is not None:
@@ -97,16 +101,12 @@ class BusPeer:
         """The newest wins while one is converted."""
         if self._wire.closed or self._free.out == SLOTS:
             return False
-        if not self._giving and quick(result.image, self._result_size(result)):
+        if self._newest.idle and quick(result.image, self._result_size(result)):
             message, view = self._result_slot(result, self._free.take())
             from_rgb(result.image, view)
             self._wire.send(message)
             return True
-        replaced, self._result = self._result is not None, result
-        if not self._giving:
-            self._giving = True
-            self._start(self._give_results())
-        return not replaced
+        return self._newest.put(result) is None
 
     def show_placeholder(self, image: np.ndarray) -> None:
         now = time.monotonic_ns()
@@ -135,8 +135,9 @@ class BusPeer:
 
     def _receive(self, message: Message) -> None:
         match message.type:
-            case MessageType.FRAME if self._input is not None:
-                self._take_frame(message, self._take(message), self._input)
+            case MessageType.FRAME if self._lease is not None:
+                picture = Picture(self._take(message), message.pts, message.pts)
+                self._lease.offer(picture, partial(self._release, message))
             case MessageType.RESULT_RELEASE if self._output is not None:
                 self._free.give_back(message.slot)
             case MessageType.PARAMETERS | MessageType.PRESET | MessageType.REPORT:
@@ -160,48 +161,16 @@ class BusPeer:
         self._held.discard(message.slot)
         self._wire.send(Message(MessageType.RELEASE, slot=message.slot, pts=message.pts))
 
-    def _take_frame(self, message: Message, view: np.ndarray, pool: SlotPool) -> None:
-        """Convert it at once or in a thread; the newest wins while one is converted."""
-        if not self._taking and quick(view, self._model_size()):
-            self._accept(to_rgb(view, self._model_size()), message)
-            return
-        replaced, self._frame = self._frame, message
-        if replaced is not None:
-            self._release(replaced)
-        if not self._taking:
-            self._taking = True
-            self._start(self._take_frames(pool))
-
-    def _accept(self, image: np.ndarray, message: Message) -> None:
-        self._release(message)
-        self.session.offer(image, message.pts)
-
-    def _model_size(self) -> tuple[int, int]:
-        parameters = self.session.control.parameters
-        return parameters.width, parameters.height
-
-    async def _take_frames(self, pool: SlotPool) -> None:
-        """Convert the newest frame, for as long as one waits."""
-        try:
-            while (message := self._frame) is not None:
-                self._frame = None
-                self._accept(await self._in_thread(to_rgb, pool.view(message), self._model_size()), message)
-        finally:
-            self._taking = False
-
     async def _give_results(self) -> None:
-        """Convert the newest result, for as long as one waits."""
-        try:
-            while (result := self._result) is not None:
-                self._result = None
-                if (slot := self._free.take()) is None:
-                    return
-                message, view = self._result_slot(result, slot)
-                await self._in_thread(from_rgb, result.image, view)
-                del view  # so that the memory can be closed
-                self._wire.send(message)
-        finally:
-            self._giving = False
+        """Convert the newest result in a thread, one after the other."""
+        while True:
+            result = await self._newest.take()
+            if (slot := self._free.take()) is None:
+                continue
+            message, view = self._result_slot(result, slot)
+            await self._in_thread(from_rgb, result.image, view)
+            del view  # so that the memory can be closed
+            self._wire.send(message)
 
     def _result_size(self, result: Result) -> tuple[int, int]:
         return self.hello.size or (result.image.shape[1], result.image.shape[0])

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from driftcam.daemon.bus import socket as bus_socket
 from driftcam.daemon.bus.hello import Hello, parse_hello
 from driftcam.daemon.bus.peer import BusPeer, Presets
+from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import Sessions
 from driftcam.daemon.wire import Wire
@@ -101,9 +102,9 @@ class BusServer:
         """One client, from HELLO to its end. What it does wrong is told to it and to nobody else."""
         try:
             hello = await self._hello(wire)
-            async with self._session(hello) as session:
+            async with self._session(hello) as (session, lease):
                 peer = BusPeer(
-                    *(wire, hello, session),
+                    *(wire, hello, session, lease),
                     threads=self._threads,
                     presets=self._presets,
                     notice=self._notice,
@@ -134,8 +135,8 @@ class BusServer:
         return parse_hello(messages[0].body, self._defaults())
 
     @contextlib.asynccontextmanager
-    async def _session(self, hello: Hello) -> Any:
-        """The session that a client joins or opens. Raises `ParameterError`."""
+    async def _session(self, hello: Hello) -> AsyncIterator[tuple[Session, Lease | None]]:
+        """The session that a client joins or opens, and its place as one that gives frames. Raises `ParameterError`."""
         if hello.role.gives:
             await self._wait_for_place(hello.session)
         session = self._sessions.get(hello.session)
@@ -145,19 +146,16 @@ class BusServer:
                 raise ParameterError("session", hello.session, f"there is no such session ({names})")
             session = self._sessions.open(hello.session, hello.parameters)
             self._own.add(session)
-        if hello.role.gives:
-            session.claim(hello.name)
         try:
-            yield session
+            with session.ingest.claim(hello.name) if hello.role.gives else contextlib.nullcontext() as lease:
+                yield session, lease
         finally:
-            if hello.role.gives:
-                session.source = ""
             await self._end_unused(session)
 
     async def _wait_for_place(self, name: str) -> None:
         """A client that comes again finds its place free as soon as its old connection is seen to be gone."""
         end = time.monotonic() + PLACE_PATIENCE
-        while (session := self._sessions.get(name)) is not None and session.source and time.monotonic() < end:
+        while (session := self._sessions.get(name)) is not None and not session.ingest.free and time.monotonic() < end:
             await asyncio.sleep(0.02)
 
     async def _end_unused(self, session: Session) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from aiohttp import web
 
 from driftcam.daemon.browser import Viewer
-from driftcam.daemon.frames import model_size
+from driftcam.daemon.frames import Picture, model_size
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
 from driftcam.daemon.http.preview import encode_jpeg
@@ -76,8 +76,9 @@ async def _painted(painter: Session, image: np.ndarray) -> np.ndarray:
     viewer = Viewer(take)
     painter.add_sink(viewer)
     try:
-        painter.offer(image, captured)
-        return await done
+        with painter.ingest.claim(NAME) as lease:
+            lease.offer(Picture(image, captured, captured))
+            return await done
     finally:
         painter.remove_sink(viewer)
 

@@ -10,24 +10,31 @@ from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from driftcam.daemon.frames import Picture
+from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sources import Source
 
 
 async def feed(
-    source: Source, session: Session, stop: threading.Event, limit: int | None = None, *, last: bool = True
+    source: Source,
+    session: Session,
+    lease: Lease,
+    stop: threading.Event,
+    limit: int | None = None,
+    *,
+    last: bool = True,
 ) -> None:
     """Until the source ends or `stop` is set; of a session that is not live until `limit` frames at most.
 
-    Frames are read and scaled in a thread of their own. `last`: no other source will follow, so the session ends too.
+    Frames are read and fitted in a thread of their own. `last`: no other source will follow, so the session ends too.
     """
     count = 0
-    async with contextlib.aclosing(_pictures(source, session, stop)) as pictures:
+    async with contextlib.aclosing(_pictures(source, session, lease, stop)) as pictures:
         async for picture in pictures:
             if session.live:
-                session.offer_scaled(picture)
+                lease.offer(picture)
             else:
-                await session.submit(picture)
+                await lease.submit(picture)
                 count += 1
                 if count == limit:
                     break
@@ -35,13 +42,15 @@ async def feed(
         await session.finish()
 
 
-async def _pictures(source: Source, session: Session, stop: threading.Event) -> AsyncGenerator[Picture, None]:
+async def _pictures(
+    source: Source, session: Session, lease: Lease, stop: threading.Event
+) -> AsyncGenerator[Picture, None]:
     """Frames at the model's size."""
     loop = asyncio.get_running_loop()
     frames = iter(source.frames(stop, paced=session.live))
     thread = ThreadPoolExecutor(1, thread_name_prefix="driftcam-source")
     try:
-        while (picture := await loop.run_in_executor(thread, _next, frames, session)) is not None:
+        while (picture := await loop.run_in_executor(thread, _next, frames, session, lease)) is not None:
             yield picture
     finally:
         stop.set()
@@ -50,12 +59,12 @@ async def _pictures(source: Source, session: Session, stop: threading.Event) -> 
         thread.shutdown(wait=False)
 
 
-def _next(frames: Iterator[Picture], session: Session) -> Picture | None:
+def _next(frames: Iterator[Picture], session: Session, lease: Lease) -> Picture | None:
     """In the thread."""
     start = time.perf_counter()
     picture = next(frames, None)
     if picture is None:
         return None
-    scaled = session.scaled(picture)
+    ready = lease.fitted(picture)
     session.source_ms.add((time.perf_counter() - start) * 1000)
-    return scaled
+    return ready

@@ -65,12 +65,12 @@ class KeptSource(Kept):
         self, spec: Spec, session: Session, size: tuple[int, int] | None, notify: Callable[[str], None]
     ) -> None:
         self._spec, self._session, self._size = spec, session, size
-        session.claim(str(spec), yields=True)
+        self._lease = session.ingest.claim(str(spec), yields=True)
         super().__init__(str(spec), notify)
 
     async def close(self) -> None:
         await super().close()
-        self._session.source, self._session.sound = "", None
+        self._lease.end()
 
     async def _use(self) -> None:
         source: Source = await asyncio.to_thread(open_source, self._spec, self._notify_from_thread)
@@ -79,8 +79,8 @@ class KeptSource(Kept):
         have = session.control.parameters
         if (have.width, have.height) != (width, height):
             await session.control.change({"width": width, "height": height})
-        session.sound = source.sound
-        await feed(source, session, threading.Event(), last=False)
+        self._lease.sound = source.sound
+        await feed(source, session, self._lease, threading.Event(), last=False)
 
 
 class KeptSink(Kept):

@@ -11,33 +11,31 @@ import numpy as np
 
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Picture, Result, cover
+from driftcam.daemon.frames import Result
 from driftcam.daemon.measure import Rate, Samples
 from driftcam.daemon.session.control import Control
+from driftcam.daemon.session.ingest import Ingest
 from driftcam.daemon.session.placeholder import placeholder
 from driftcam.daemon.session.waiting import why_no_picture
 from driftcam.daemon.sinks import ShowsPlaceholders, Sink
 from driftcam.daemon.sound import Sound
-from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api import Parameters
 
 WATCH_EVERY, PLACEHOLDER_TICKS = 0.25, 4  # seconds; a sink gets the same placeholder every so many
-FAR = 60 * 10**9  # ns between a frame's capture and its arrival that cannot be
 
 
 class Session:
-    """Opened by `Sessions.open`; frames come by `offer` (live) or `submit` (every frame counts).
+    """Opened by `Sessions.open`; frames come by a lease of `ingest`.
 
     Its results reach every sink. In a live session a slow sink loses results, otherwise it makes the source wait.
 
     Attributes:
         name: letters, digits and `-`.
         control: the parameters and who wants to know of their changes.
-        source: who gives it frames, or empty.
-        guest: whose frames take the place of the source's for a while, or None.
+        ingest: the door for frames.
         closed: nothing comes any more.
         trouble: why there are no results, as the placeholder says it, or empty.
         failure: of the first sink that failed.
-        sound: of the source, for sinks that carry sound; None where it has none.
     """
 
     def __init__(
@@ -51,31 +49,34 @@ class Session:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
         stream.on_going_back = self.control.took_effect
-        self.source = ""
-        self.guest: object | None = None
-        self._yields = True
+        self.ingest = Ingest(name, stream, lambda: self.control.parameters)
         self.closed = False
         self._sinks: list[Sink] = []
         self._listeners: set[Callable[[], None]] = set()
-        self._newest: tuple[np.ndarray, int] | None = None
-        self._scaling: asyncio.Task[None] | None = None
-        self._last_pts = -(2**63)
         self._delivering = asyncio.create_task(self._deliver())
-        self._last_frame: float | None = None
         self.trouble = ""
         self._watching = asyncio.create_task(self._watch()) if stream.live else None
         self.failure: RunError | None = None
-        self.sound: Sound | None = None
         self.delivered = 0
         self.dropped_by_sinks = 0
         self.first: float | None = None
         self.last = 0.0
-        self.rate, self.rate_in = Rate(), Rate()
+        self.rate = Rate()
         self.latency, self.engine_ms, self.source_ms = Samples(), Samples(), Samples()
 
     @property
     def live(self) -> bool:
         return self._stream.live
+
+    @property
+    def source(self) -> str:
+        """Who gives it frames, or empty."""
+        return self.ingest.source
+
+    @property
+    def sound(self) -> Sound | None:
+        """What belongs to its frames, for sinks that carry sound; None where there is none."""
+        return self.ingest.on_air.sound if self.ingest.on_air is not None else None
 
     @property
     def ended(self) -> asyncio.Future[None]:
@@ -90,63 +91,9 @@ class Session:
         """Wait for the engine. Raises `ParameterError`, or `RunError` when none comes up."""
         await self._stream.opened()
 
-    def claim(self, source: str, *, yields: bool = False) -> None:
-        """`source` gives this session frames from now on; `yields`: a guest may take its place.
-
-        Raises `ParameterError` while another does.
-        """
-        if self.source:
-            raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
-        self.source, self._yields = source, yields
-
-    def check_guest(self) -> None:
-        """Raises `ParameterError` where a source gives frames that does not yield to a guest."""
-        if self.source and not self._yields:
-            raise ParameterError("session", self.name, f"{self.source} gives it frames; choose another session")
-
-    def let_in(self, guest: object) -> None:
-        """From now on frames come by `offer`, from `guest`, and those of a pulled source are left out.
-
-        Raises as `check_guest` does.
-        """
-        self.check_guest()
-        self.guest = guest
-
-    def offer(self, image: np.ndarray, captured_ns: int) -> bool:
-        """A live frame, RGB (H, W, 3) uint8 of any size, captured at CLOCK_MONOTONIC ns.
-
-        The newest wins; False says that this one was dropped at once. The session keeps `image`: do not write to it.
-        """
-        self._count_frame()
-        parameters = self.control.parameters
-        if image.shape[:2] == (parameters.height, parameters.width):
-            return self._offer(image, captured_ns)
-        replaced, self._newest = self._newest is not None, (image, captured_ns)
-        self._stream.dropped += replaced
-        if self._scaling is None:
-            self._scaling = asyncio.create_task(self._scale())
-        return True
-
-    def offer_scaled(self, picture: Picture) -> bool:
-        """As `offer`, with a picture from `scaled`; False while there is a guest."""
-        if self.guest is not None:
-            return False
-        self._count_frame()
-        return self._stream.offer(picture)
-
-    async def submit(self, picture: Picture) -> None:
-        """A frame that must not be lost, from `scaled`; waits for room."""
-        self._count_frame()
-        await self._stream.submit(picture)
-
     async def finish(self) -> None:
         """No frame will follow; `ended` is done after the last result."""
         await self._stream.finish()
-
-    def scaled(self, picture: Picture) -> Picture:
-        """`picture` at the model's size. May be called from any thread; takes milliseconds."""
-        parameters = self.control.parameters
-        return Picture(cover(picture.image, parameters.width, parameters.height), picture.pts, picture.captured)
 
     def add_sink(self, sink: Sink) -> None:
         """From the next result on."""
@@ -170,7 +117,7 @@ class Session:
             "source": self.source,
             "live": self.live,
             "fps": round(self.rate.value(now), 1),
-            "fps_in": round(self.rate_in.value(now), 1),
+            "fps_in": round(self.ingest.rate.value(now), 1),
             "latency_ms": round(self.latency.recent(), 1),
             # How much later than its sound a picture is: the delay to give a microphone that goes another way.
             "audio_offset_ms": round(self.latency.recent()),
@@ -180,7 +127,7 @@ class Session:
             "trouble": self.trouble,
             "delivered": self.delivered,
             "dropped": self._stream.dropped + self.dropped_by_sinks,
-            "received": self.rate_in.total,
+            "received": self.ingest.rate.total,
             "sinks": [sink.name for sink in self._sinks],
         }
 
@@ -198,7 +145,8 @@ class Session:
     async def close(self) -> None:
         """End the stream; the sinks stay the caller's."""
         self.closed = True
-        for task in (self._watching, self._scaling, self._delivering):
+        await self.ingest.close()
+        for task in (self._watching, self._delivering):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -212,23 +160,6 @@ class Session:
         return (self.delivered - 1) / max(self.last - self.first, 1e-9)
 
     # -------------------------------------------------------------------------------------------
-
-    def _offer(self, image: np.ndarray, captured: int) -> bool:
-        # The engine and files want increasing times that are near, also from a client that makes up its own.
-        now = time.monotonic_ns()
-        near = captured if abs(now - captured) < FAR else now
-        self._last_pts = pts = max(near, self._last_pts + 1)
-        return self._stream.offer(Picture(image, pts, captured))
-
-    async def _scale(self) -> None:
-        """Scale the newest frame in a thread, for as long as one waits."""
-        try:
-            while self._newest is not None:
-                (image, captured), self._newest = self._newest, None
-                scaled = await asyncio.to_thread(self.scaled, Picture(image, captured, captured))
-                self._offer(scaled.image, captured)
-        finally:
-            self._scaling = None
 
     async def _deliver(self) -> None:
         async for result in self._stream.results():
@@ -273,15 +204,11 @@ class Session:
         return why_no_picture(
             time.monotonic(),
             last_result=self.last if self.delivered else None,
-            last_frame=self._last_frame,
+            last_frame=self.ingest.last_frame,
             engine=self._stream.state,
             reason=self._stream.reason,
             source=self.source,
         )
-
-    def _count_frame(self) -> None:
-        self._last_frame = time.monotonic()
-        self.rate_in.add(self._last_frame)
 
     def _count(self, result: Result) -> None:
         now = time.monotonic()

@@ -56,14 +56,14 @@ class Daemon:
     @contextlib.asynccontextmanager
     async def frames(self) -> AsyncIterator[None]:
         """The test pattern comes in; the first result is there."""
-        stop = threading.Event()
-        feeding = asyncio.create_task(feed(PatternSource(), self.session, stop))
-        try:
-            await until(lambda: self.session.delivered > 0)
-            yield
-        finally:
-            feeding.cancel()  # before its end, which would end the session too
-            await asyncio.gather(feeding, return_exceptions=True)
+        with self.session.ingest.claim("test", yields=True) as lease:
+            feeding = asyncio.create_task(feed(PatternSource(), self.session, lease, threading.Event()))
+            try:
+                await until(lambda: self.session.delivered > 0)
+                yield
+            finally:
+                feeding.cancel()  # before its end, which would end the session too
+                await asyncio.gather(feeding, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -62,7 +62,7 @@ async def test_a_peer_gives_frames_and_sees_the_results(daemon: Daemon) -> None:
     assert seen[0][0].shape == (64, 128, 3) and abs(int(seen[0][0][0, 0, 0]) - 215) < 3 and seen[0][1] == captured
     end()
     await place.leave()
-    assert daemon.session.guest is None and not any(sink.name == "browser" for sink in daemon.session.sinks)
+    assert daemon.session.ingest.free and not any(sink.name == "browser" for sink in daemon.session.sinks)
 
 
 async def test_a_recording_carries_the_microphone_of_the_peer(daemon: Daemon, tmp_path: Path) -> None:
@@ -107,16 +107,18 @@ async def test_the_newest_camera_counts_and_a_program_on_the_bus_is_not_pushed_a
     assert first.offer(CAMERA, time.monotonic_ns())
     second = await streams.join("live", publishes=True)
     assert second.offer(CAMERA, time.monotonic_ns()) and not first.offer(CAMERA, time.monotonic_ns())
+    third = await streams.join("live", publishes=True)
+    assert third.offer(CAMERA, time.monotonic_ns()) and not second.offer(CAMERA, time.monotonic_ns())
+    await third.leave()
+    assert second.offer(CAMERA, time.monotonic_ns()) and not first.offer(CAMERA, time.monotonic_ns())
+    with pytest.raises(ParameterError, match="a camera gives it frames"):
+        daemon.session.ingest.claim("OBS")
     await first.leave()
     assert second.offer(CAMERA, time.monotonic_ns())
     await second.leave()
-    daemon.session.claim("OBS")
-    try:
-        with pytest.raises(Refused, match="OBS gives it frames") as refused:
-            await streams.join("live", publishes=True)
-        assert refused.value.status == 409
-    finally:
-        daemon.session.source = ""
+    with daemon.session.ingest.claim("OBS"), pytest.raises(Refused, match="OBS gives it frames") as refused:
+        await streams.join("live", publishes=True)
+    assert refused.value.status == 409 and daemon.session.ingest.free
 
 
 async def test_a_new_name_opens_a_session_that_ends_with_its_last_peer(daemon: Daemon) -> None:

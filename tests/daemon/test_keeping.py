@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from driftcam.daemon.config.specs import Spec, parse_source
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Result
+from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.pulse import EVERY, Pulse
 from driftcam.daemon.service.systemd import Systemd
@@ -145,8 +145,9 @@ async def test_systemd_hears_nothing_while_results_wait_in_vain(daemon: Daemon) 
     await session.opened()
     session.add_sink(Deaf())
     image = np.zeros((64, 128, 3), np.uint8)
+    lease = session.ingest.claim("test")
     for number in range(3):
-        session.offer(image, number)
+        lease.offer(Picture(image, number, number))
     await until(lambda: pulse.trouble)
     assert "held" in pulse.trouble
     told = systemd.alive_told

@@ -137,9 +137,11 @@ async def session() -> AsyncIterator[Session]:
     noise = np.random.default_rng(0).integers(0, 255, (4, 192, 320, 3), dtype=np.uint8)
 
     async def feed() -> None:
-        for image in itertools.cycle(noise):
-            session.offer(image, time.monotonic_ns())
-            await asyncio.sleep(0.02)
+        with session.ingest.claim("test") as lease:
+            for image in itertools.cycle(noise):
+                now = time.monotonic_ns()
+                lease.offer(Picture(image, now, now))
+                await asyncio.sleep(0.02)
 
     await session.opened()
     feeding = asyncio.create_task(feed())
@@ -244,12 +246,13 @@ def test_a_snapshot_that_fails_leaves_the_older_one(tmp_path: Path, monkeypatch:
 
 
 async def test_a_recording_that_the_api_starts_has_the_sources_sound(session: Session, tmp_path: Path) -> None:
-    session.sound = Sound()
+    assert session.ingest.on_air is not None
+    session.ingest.on_air.sound = sound = Sound()
     recordings = Recordings(tmp_path, "live")
     path = Path((await recordings.start(session))["path"])
     async with asyncio.timeout(30):
         while (status := recordings.status(session)) is None or status["frames"] < 20:
-            session.sound.write(Chunk(np.full((2, RATE // 50), 0.5, np.float32), time.monotonic_ns()))
+            sound.write(Chunk(np.full((2, RATE // 50), 0.5, np.float32), time.monotonic_ns()))
             await asyncio.sleep(0.02)
     await recordings.stop(session)
     with av.open(str(path)) as container:

@@ -17,7 +17,7 @@ import pytest
 
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import EngineState
-from driftcam.daemon.frames import Result
+from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.admission import Limits
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.placeholder import placeholder
@@ -56,14 +56,15 @@ class Fed:
     def __init__(self, core: Core, name: str, grey: int, parameters: Parameters = PARAMETERS) -> None:
         self.session, self.grey, self.viewer = core.sessions.open(name, parameters), grey, Viewer()
         self.session.add_sink(self.viewer)
-        self.session.claim("test")
+        self._lease = self.session.ingest.claim("test")
         self._task = asyncio.create_task(self._feed())
 
     async def _feed(self) -> None:
         while True:
             parameters = self.session.control.parameters
             image = np.full((parameters.height, parameters.width, 3), self.grey, np.uint8)
-            self.session.offer(image, time.monotonic_ns())
+            now = time.monotonic_ns()
+            self._lease.offer(Picture(image, now, now))
             await asyncio.sleep(0.01)
 
     def stop(self) -> None:

@@ -101,11 +101,11 @@ async def test_ffmpeg_sends_and_is_gone_when_it_is_killed(tmp_path: Path) -> Non
         url = f"{address}whip/live"
         async with program(sys.executable, str(FFMPEG), url, str(tmp_path), TOKEN) as (sender, _):
             await until(lambda: daemon.session.delivered > 20 or sender.returncode is not None, timeout=40)
-            assert sender.returncode is None and daemon.session.guest is not None
+            assert sender.returncode is None and not daemon.session.ingest.free
             result = await daemon.context.preview(daemon.session).after(0)
             assert result is not None and abs(float(result.image.mean()) - (255 - 60)) < 8
             sender.kill()
-            await until(lambda: daemon.session.guest is None, timeout=10)
+            await until(lambda: daemon.session.ingest.free, timeout=10)
 
 
 @pytest.mark.parametrize("token", ["", "another-token-altogether"])
@@ -115,4 +115,4 @@ async def test_without_the_token_no_client_gets_in(tmp_path: Path, token: str) -
             arguments = [str(FFMPEG), f"{address}whip/live", str(tmp_path), *([token] if token else [])]
             async with program(sys.executable, *arguments) as (sender, _), asyncio.timeout(30):
                 assert await sender.wait() != 0
-        assert daemon.session.guest is None
+        assert daemon.session.ingest.free
