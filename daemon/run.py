@@ -166,7 +166,9 @@ class _Run:
         parse_listen(options.listen)
         self._sinks: list[Sink] = []
         # The engine loads its libraries while the source and the sinks are opened.
-        self._core = Core(worker_command(options.engine, options.model), notify=notify, patience=options.patience)
+        command = worker_command(options.engine, options.model)
+        model = None if options.engine else options.model.kind
+        self._core = Core(command, notify=notify, patience=options.patience, model=model)
 
     async def open(self) -> None:
         """Everything else that can be wrong with the options is found here."""

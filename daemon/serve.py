@@ -61,7 +61,7 @@ class Service:
         patience = Patience(start=engine.start, answer=engine.answer, spare=SPARE_AFTER if engine.spare else None)
         command = worker_command(engine.implementation or None, engine.model())
         limits = Limits(most=config.sessions.most, least_fps=config.sessions.least_fps)
-        self.core = Core(command, notify=log.warning, patience=patience, limits=limits)
+        self.core = Core(command, notify=log.warning, patience=patience, limits=limits, model=engine.kind)
         self._kept: list[Kept] = []
         self._bus: BusServer | None = None
         self._presets = Presets(state_folder() / "presets")

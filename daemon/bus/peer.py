@@ -31,6 +31,7 @@ from driftcam.engines.api.bus import (
     create_memory,
     describe,
 )
+from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.latest import Latest
 
@@ -220,7 +221,7 @@ class BusPeer:
                 await control.use_picture(image)
             case MessageType.REPORT:
                 presets = await self._in_thread(self._presets.names)
-                return {**self._state(), "styles": list(STYLE_NAMES), "presets": presets}
+                return {**self._state(), "styles": list(STYLE_NAMES), "presets": presets, "fields": fields_json()}
         return self._state()
 
     async def _send_events(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from driftcam.daemon.commands.client import Daemon, add_address
+from driftcam.daemon.commands.parameters import add_flags, given, parse_value
 from driftcam.engines.api import ParameterError
 
 FOLLOW_EVERY = 1.0
@@ -26,7 +27,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         return parser
 
     action("status", "what it is doing", status).add_argument("--json", action="store_true", help="for programs")
-    action("set", "change parameters", set_values).add_argument("values", nargs="+", metavar="NAME=VALUE")
+    change = action("set", "change parameters", set_values)
+    change.add_argument("values", nargs="*", metavar="NAME=VALUE")
+    add_flags(change)
     action("prompt", "a style in words", prompt).add_argument("text", nargs="+")
     action("style", "named styles", style).add_argument("styles", metavar="NAME[:WEIGHT][,NAME…]")
     action("style-image", "a picture's style", style_image).add_argument("path", type=Path)
@@ -60,12 +63,15 @@ def status(daemon: Daemon, options: argparse.Namespace) -> None:
 
 
 def set_values(daemon: Daemon, options: argparse.Namespace) -> None:
-    changes = {}
+    changes = given(options)
     for text in options.values:
         name, equals, value = text.partition("=")
         if not equals:
             raise ParameterError("set", text, "write NAME=VALUE, for example strength=0.8")
-        changes[name.strip().replace("-", "_")] = _value(value)
+        name = name.strip().replace("-", "_")
+        changes[name] = parse_value(name, value)
+    if not changes:
+        raise ParameterError("set", "nothing", "write NAME=VALUE or --NAME VALUE, for example strength=0.8")
     _show_look(daemon.send("PATCH", "/api/parameters", changes))
 
 
@@ -172,13 +178,3 @@ def _look(parameters: dict[str, Any]) -> list[str]:
 
 def _show_look(state: dict[str, Any]) -> None:
     print(*_look(state["parameters"]), sep="\n")
-
-
-def _value(text: str) -> Any:
-    """As JSON where it is JSON, or else as text."""
-    import json
-
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.strip()

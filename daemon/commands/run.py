@@ -9,10 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
+from driftcam.daemon.commands.parameters import add_flags, given
 from driftcam.daemon.config.specs import SINKS, SOURCES
-from driftcam.engines.api import GUIDANCE_MODES, NOISE_MODES, ParameterError, Parameters
+from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
-from driftcam.engines.api.styles import led_by, parse_styles
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,17 +20,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--source", required=True, metavar="KIND[:WHICH]", help=" or ".join(SOURCES.values()))
     sinks = f"{' or '.join(SINKS.values())}; may be repeated"
     run.add_argument("--sink", required=True, action="append", dest="sinks", metavar="KIND[:WHICH]", help=sinks)
-    style = run.add_mutually_exclusive_group()
-    style.add_argument("--style", metavar="NAME[:WEIGHT][,NAME…]", help="see: driftcam styles")
-    style.add_argument("--prompt", metavar="TEXT", help="words that resolve to styles")
+    add_flags(run, without=("width", "height"))
     run.add_argument("--style-image", type=Path, metavar="PATH", help="a picture whose style is used")
-    run.add_argument("--strength", type=float, metavar="0…1")
-    run.add_argument("--freedom", type=float, metavar="0…1")
-    run.add_argument("--steps", type=int, metavar="1…8")
-    run.add_argument("--guidance", metavar="|".join(GUIDANCE_MODES))
-    run.add_argument("--guidance-scale", type=float, metavar="G")
-    run.add_argument("--seed", type=int, metavar="N")
-    run.add_argument("--noise", metavar="|".join(NOISE_MODES))
     run.add_argument("--size", metavar="N|WxH", help="of the model's picture; the source's shape without it")
     run.add_argument("--frames", type=int, metavar="N", help="end after so many")
     run.add_argument("--compare", action="store_true", help="files show the source beside the result")
@@ -43,14 +34,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     run.set_defaults(main=main)
 
 
-def _parameters(options: argparse.Namespace) -> Parameters:
-    names = ("strength", "freedom", "steps", "guidance", "guidance_scale", "seed", "noise")
-    values = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if options.style:
-        values["styles"] = parse_styles(options.style)
-    elif options.prompt:
-        values |= led_by(options.prompt)
-    return Parameters().replace(**values)
+def _parameters(options: argparse.Namespace, model: ModelFiles) -> Parameters:
+    """Raises `ParameterError`, also for what the model cannot do."""
+    from driftcam.daemon.session.control import changed
+
+    changes = given(options)
+    parameters = changed(Parameters(), changes) if changes else Parameters()
+    parameters.check_model(model.kind)
+    return parameters
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -63,16 +54,17 @@ def main(arguments: argparse.Namespace) -> int:
         raise ParameterError("frames", arguments.frames, "give a whole number from 1")
     if arguments.report is not None and not arguments.report.parent.is_dir():
         raise ParameterError("report", str(arguments.report), f"there is no folder {str(arguments.report.parent)!r}")
+    model = ModelFiles(arguments.weights, arguments.vae, parse_loras(arguments.lora), arguments.solver)
     options = Options(
         source=arguments.source,
         sinks=tuple(arguments.sinks),
-        parameters=_parameters(arguments),
+        parameters=_parameters(arguments, model),
         size=parse_size(arguments.size) if arguments.size else None,
         style_image=arguments.style_image,
         frames=arguments.frames,
         compare=arguments.compare,
         listen=arguments.listen or DEFAULT_LISTEN,
-        model=ModelFiles(arguments.weights, arguments.vae, parse_loras(arguments.lora), arguments.solver),
+        model=model,
     )
     progress = ProgressBar()
 

@@ -155,6 +155,11 @@ class EngineSection(Section):
         """What the engine process loads."""
         return ModelFiles(self.weights, self.vae, parse_loras(self.loras), self.solver)
 
+    @property
+    def kind(self) -> str | None:
+        """Which of the models of `engines.api.fields` that is; None for an implementation of somebody else."""
+        return None if self.implementation else self.model().kind
+
 
 class SessionsSection(Section):
     """Several sessions at once: those of browsers, OBS and other programs beside the live one.

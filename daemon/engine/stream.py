@@ -146,6 +146,7 @@ class Stream:
 
     async def change(self, parameters: Parameters) -> None:
         """Apply at the next frame boundary. Raises `ParameterError` when the engine refuses; the old ones stay."""
+        self._supervisor.check(parameters)
         if self._port is not None and self.attached:
             try:
                 await self._port.request(MessageType.PARAMETERS, parameters.to_dict())

@@ -34,6 +34,7 @@ class Supervisor:
         reason: why the last process ended, empty while one is ready.
         restarts: how often.
         backend: the engine's words on what it runs on.
+        model: which of the models of `engines.api.fields` runs, or None for an engine of somebody else.
         engine: its last answer to the heartbeat: memory and the like.
     """
 
@@ -43,6 +44,7 @@ class Supervisor:
         *,
         notify: Callable[[str], None],
         patience: Patience | None = None,
+        model: str | None = None,
     ) -> None:
         self._command, self._notify, self._patience = command, notify, patience or Patience()
         self._process: EngineProcess | None = None
@@ -57,14 +59,24 @@ class Supervisor:
         self.reason = ""
         self.restarts = 0
         self.backend = ""
+        self.model = model
         self.engine: dict = {}
 
     def open(self, name: str, parameters: Parameters, *, live: bool) -> Stream:
-        """A further stream; the engine takes it up as soon as it can (see `Stream.opened`)."""
+        """A further stream; the engine takes it up as soon as it can (see `Stream.opened`).
+
+        Raises `ParameterError` for what its model cannot do.
+        """
+        self.check(parameters)
         stream = Stream(next(self._numbers), name, parameters, live, self)
         self.streams.append(stream)
         self.look_again()
         return stream
+
+    def check(self, parameters: Parameters) -> None:
+        """Raises `ParameterError` for what the model cannot do, also while no engine is there to say so."""
+        if self.model is not None:
+            parameters.check_model(self.model)
 
     async def keep_alive(self) -> None:
         """Start the process and go on until cancelled. Raises `RunError` where frames would be lost for good."""

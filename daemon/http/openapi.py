@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from driftcam.daemon.http.operation import Content, Operation
-from driftcam.daemon.http.schemas import SCHEMAS, ref
+from driftcam.daemon.http.schemas import ref, schemas
 
 EVERYWHERE = "a value, a header or the token is not accepted, or there were too many requests"
 FAILED = "the daemon cannot do it now: it is busy, or a disk is full"
@@ -30,7 +30,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": schemas(),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "cookie": {"type": "apiKey", "in": "cookie", "name": "driftcam"},

@@ -11,6 +11,7 @@ from driftcam.daemon.http.operation import SESSION, Content, Operation, read_jso
 from driftcam.daemon.http.page import has_picture
 from driftcam.daemon.http.schemas import many, ref
 from driftcam.daemon.pictures import decode_picture
+from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.styles import STYLES
 
 
@@ -21,6 +22,9 @@ def operations(context: Context) -> list[Operation]:
         no_vector(changes)
         await session.control.change(changes)
         return web.json_response(context.state(session))
+
+    async def fields(request: web.Request) -> web.StreamResponse:
+        return web.json_response(fields_json())
 
     async def use_picture(request: web.Request) -> web.StreamResponse:
         session = context.session(request)
@@ -35,6 +39,7 @@ def operations(context: Context) -> list[Operation]:
     state = Content("the state after the change", ref("State"))
     bad = Content("a value that cannot be used; nothing was changed", ref("Error"))
     picture = Content("a JPEG, PNG or WebP of at most 16 MB", {"type": "string", "format": "binary"}, "image/*")
+    described = {200: Content("what each is called, takes and starts with", many("Field"))}
     answers, query = {200: state, 422: bad}, {"session": SESSION}
     return [
         Operation(
@@ -46,6 +51,7 @@ def operations(context: Context) -> list[Operation]:
             Content("parameters and their new values", ref("Changes")),
             query,
         ),
+        Operation("GET", "/api/parameters/fields", fields, "all parameters that there are", described),
         Operation("PUT", "/api/style-picture", use_picture, "take a picture's style", answers, picture, query),
         Operation("GET", "/api/styles", styles, "the named styles", {200: Content("all of them", many("Style"))}),
     ]

@@ -1,38 +1,20 @@
-"""JSON schemas of what the API takes and gives, made from the parameters' own ranges."""
+"""JSON schemas of what the API takes and gives; those of the parameters are made from their table."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from driftcam.engines.api import GUIDANCE_MODES, NOISE_MODES, Parameters
-from driftcam.engines.api.parameters import INTEGERS, MAX_PROMPT, MAX_PROMPTS, RANGES, SIZE_RANGE
-from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.engines.api import TABLE
+from driftcam.engines.api.fields import MODELS
+from driftcam.engines.api.parameters import MAX_PROMPT
 
-
-def _parameter(name: str) -> dict[str, Any]:
-    if name in RANGES:
-        low, high = RANGES[name]
-        return {"type": "integer" if name in INTEGERS else "number", "minimum": low, "maximum": high}
-    if name in ("width", "height"):
-        return {"type": "integer", "minimum": SIZE_RANGE[0], "maximum": SIZE_RANGE[1], "multipleOf": 8}
-    if name == "styles":
-        weight: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1e6}
-        style = {"type": "string", "enum": list(STYLE_NAMES)}
-        pair = {"type": "array", "prefixItems": [style, weight], "minItems": 2, "maxItems": 2}
-        return {"type": "array", "items": pair, "minItems": 1, "description": "pairs of a style and its weight"}
-    if name == "prompts":
-        weight = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6}
-        text = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT}
-        pair = {"type": "array", "prefixItems": [text, weight], "minItems": 2, "maxItems": 2}
-        return {"type": "array", "items": pair, "maxItems": MAX_PROMPTS, "description": "texts and their weights"}
-    choices = {"guidance": GUIDANCE_MODES, "noise": NOISE_MODES}
-    return {"type": "string", "enum": list(choices[name])}
-
-
-FIELDS = [field.name for field in dataclasses.fields(Parameters) if field.name != "style_vector"]
-LOOK = {name: _parameter(name) for name in FIELDS}
 STRINGS = {"type": "array", "items": {"type": "string"}}
+PROMPT = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_PROMPT,
+    "description": "leads a checkpoint; its words resolve to styles of the embedded model",
+}
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Error": {
@@ -41,26 +23,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {
             "field": {"type": ["string", "null"], "description": "what cannot be used, where it is one thing"},
             "message": {"type": "string", "description": "what is wrong and what to do, for people"},
-        },
-    },
-    "Parameters": {
-        "type": "object",
-        "required": [*FIELDS, "style_picture"],
-        "properties": {**LOOK, "style_picture": {"type": "boolean", "description": "a picture's style is used"}},
-    },
-    "Changes": {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "properties": {
-            **LOOK,
-            "prompt": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": MAX_PROMPT,
-                "description": "leads a checkpoint; its words resolve to styles of the embedded model",
-            },
-            "style_vector": {"type": "null", "description": "null ends the style of a picture"},
         },
     },
     "State": {
@@ -84,6 +46,29 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "dropped": {"type": "integer", "minimum": 0},
             "notices": {**STRINGS, "description": "the newest lines for people"},
             "recording": {"oneOf": [{"$ref": "#/components/schemas/Recording"}, {"type": "null"}]},
+        },
+    },
+    "Field": {
+        "type": "object",
+        "description": "a parameter: what it is called, takes and starts with; what its kind does not have is null",
+        "required": [
+            *("name", "kind", "label", "group", "about", "unit", "default", "models"),
+            *("low", "high", "step", "choices", "choice_labels"),
+        ],
+        "properties": {
+            "name": {"type": "string"},
+            "kind": {"enum": ["number", "integer", "choice", "text", "styles", "prompts", "vector"]},
+            "label": {"type": "string", "description": "at a control, for people"},
+            "group": {"type": "string", "description": "of controls that stand together, for people"},
+            "about": {"type": "string", "description": "what it does, for people"},
+            "unit": {"type": "string"},
+            "default": {},
+            "models": {"type": "array", "items": {"enum": list(MODELS)}, "description": "on which it acts"},
+            "low": {"type": ["number", "null"]},
+            "high": {"type": ["number", "null"]},
+            "step": {"type": ["number", "null"], "description": "of a slider; an integer is a multiple of it"},
+            "choices": STRINGS,
+            "choice_labels": {**STRINGS, "description": "of the choices, for people"},
         },
     },
     "Style": {
@@ -165,6 +150,27 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {"ok": {"type": "boolean"}, "reason": {"type": "string"}},
     },
 }
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """All of them, with the parameters that there are now."""
+    values = {name: field.schema() for name, field in TABLE.items()}
+    vector = values.pop("style_vector")
+    picture = {"type": "boolean", "description": "a picture's style is used"}
+    return {
+        **SCHEMAS,
+        "Parameters": {
+            "type": "object",
+            "required": [*values, "style_picture"],
+            "properties": {**values, "style_picture": picture},
+        },
+        "Changes": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": False,
+            "properties": {**values, "prompt": PROMPT, "style_vector": vector},
+        },
+    }
 
 
 def ref(name: str) -> dict[str, str]:

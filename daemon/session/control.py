@@ -10,7 +10,7 @@ import numpy as np
 
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.parameters import MAX_PROMPT
-from driftcam.engines.api.styles import led_by
+from driftcam.engines.api.styles import from_prompt
 
 
 class Applier(Protocol):
@@ -35,7 +35,7 @@ def changed(parameters: Parameters, changes: object) -> Parameters:
         prompt = values.pop("prompt")
         if not isinstance(prompt, str) or not 0 < len(prompt) <= MAX_PROMPT:
             raise ParameterError("prompt", prompt, f"give a text of 1 to {MAX_PROMPT} letters")
-        values |= led_by(prompt)
+        values |= from_prompt(prompt)
     return parameters.replace(**values)
 
 

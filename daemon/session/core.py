@@ -30,10 +30,11 @@ class Core:
         notify: Callable[[str], None],
         patience: Patience | None = None,
         limits: Limits = Limits(),  # noqa: B008 (it cannot be changed)
+        model: str | None = None,
     ) -> None:
         self._tell = notify
         self.notices: deque[str] = deque(maxlen=NOTICES)
-        self.supervisor = Supervisor(command, notify=self.notify, patience=patience)
+        self.supervisor = Supervisor(command, notify=self.notify, patience=patience, model=model)
         self.sessions = Sessions(self.supervisor, notify=self.notify, limits=limits)
         # The process loads its libraries while the caller prepares the rest.
         self.alive = asyncio.create_task(self.supervisor.keep_alive())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.fields import CHECKPOINT, EMBEDDED
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class ModelFiles:
     vae: Path | None = None
     loras: tuple[tuple[Path, float], ...] = ()
     solver: str = "auto"
+
+    @property
+    def kind(self) -> str:
+        """Which of `fields.MODELS` it is, by what lies in its folder."""
+        diffusers = self.weights is not None and (self.weights / "model_index.json").exists()
+        return CHECKPOINT if diffusers else EMBEDDED
 
 
 def parse_loras(texts: Iterable[str]) -> tuple[tuple[Path, float], ...]:

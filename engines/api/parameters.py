@@ -1,37 +1,53 @@
-"""The live parameters of one stream: typed, immutable, checked on construction."""
+"""The live parameters of one stream: the one table of what there is, and typed, immutable, checked values.
+
+Everything that offers, describes or checks a parameter reads `TABLE`: the API and its document, the flags of the
+commands, the page, OBS, the engine. A range or a default stands here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.engines.api.fields import (
+    CHECKPOINT,
+    EMBEDDED,
+    Choice,
+    Field,
+    Integer,
+    Number,
+    Pairs,
+    Prompts,
+    Styles,
+    Text,
+    Vector,
+    nearest,
+)
 
-GUIDANCE_MODES = ("none", "full", "self", "initialize")
-NOISE_MODES = ("warped", "fixed", "independent")
-STYLE_VECTOR_LENGTH = 100
 SIZE_RANGE = (64, 1024)
-MAX_PROMPTS, MAX_PROMPT = 8, 1000
-
-RANGES: dict[str, tuple[float, float]] = {
-    "strength": (0.0, 1.0),
-    "freedom": (0.0, 1.0),
-    "steps": (1, 8),
-    "guidance_scale": (0.0, 20.0),
-    "delta": (0.0, 2.0),
-    "seed": (0, 2**63 - 1),
-    "style_image_weight": (0.0, 1.0),
-    "refresh": (0.0, 1.0),
-    "degradation": (0.0, 1.0),
-    "similarity_threshold": (0.0, 1.0),
-    "max_skip": (0, 10_000),
+STYLE_VECTOR_LENGTH = 100
+MAX_PROMPT = 1000
+GUIDANCE_MODES = {"none": "none", "full": "full", "self": "self", "initialize": "initialize"}
+NOISE_MODES = {
+    "warped": "drifts with the picture",
+    "fixed": "stays on the screen",
+    "independent": "new in each frame",
 }
-INTEGERS = frozenset({"steps", "seed", "max_skip", "width", "height"})
+FITS = {"cover": "cut off what is over", "contain": "with borders", "stretch": "stretched"}
+
+
+def _side(name: str, label: str) -> Integer:
+    low, high = SIZE_RANGE
+    about = "of the model's picture"
+    return Integer(name, label, "More", about, default=384, low=low, high=high, step=8, unit="px")
+
+
+def row(field: Field) -> Any:
+    """An attribute of `Parameters` that is declared by `field`."""
+    return dataclasses.field(default=field.default, metadata={"field": field})
 
 
 @dataclass(frozen=True)
@@ -39,67 +55,215 @@ class Parameters:
     """Everything that can be changed while a stream runs. Construction raises `ParameterError`.
 
     Attributes:
-        styles: named styles and their weights (any positive numbers; normalised to sum 1).
-        prompts: texts and their weights for a checkpoint (any positive numbers). The embedded model is led by `styles`,
-            to which words resolve (`engines.api.styles.match_text`); a checkpoint without prompts reads their names.
-        style_vector: 100 numbers from a picture (`Engine.style_vector`), or None.
-        style_image_weight: share of `style_vector` in the blend with `styles`, 0 to 1.
-        strength: share of the noise schedule that is run; 0 gives back the input, 1 starts from noise.
-        freedom: how much of the photograph is hidden from the model; 0 steady, 1 free texture.
-        steps: denoising steps, 1 to 8.
-        guidance: one of `GUIDANCE_MODES` (StreamDiffusion, arXiv 2312.12491).
-        guidance_scale: g; guidance acts for g > 1.
-        delta: weight of the residual noise in the modes `self` and `initialize`.
-        seed: start of every random draw of the stream.
-        width, height: size of the model's picture in pixels, multiples of 8, 64 to 1024.
-        noise: `warped` along the optical flow, `fixed` to the picture's cells or `independent` per frame.
-        refresh: share of fresh noise mixed into the warped field per frame (α).
-        degradation: γ of Go-with-the-Flow (arXiv 2501.08331): 0 keeps the warp, 1 is independent noise.
-        similarity_threshold: η of the similarity gate; 0 switches it off, .98 skips near-still frames.
-        max_skip: most frames in a row that the gate may skip.
+        extras: values, other than the default, of fields that were declared elsewhere (`declare`). Each is an
+            attribute like the others, too.
     """
 
-    styles: tuple[tuple[str, float], ...] = (("starry-night", 1.0),)
-    prompts: tuple[tuple[str, float], ...] = ()
-    style_vector: tuple[float, ...] | None = None
-    style_image_weight: float = 1.0
-    strength: float = 1.0
-    freedom: float = 0.3
-    steps: int = 2
-    guidance: str = "none"
-    guidance_scale: float = 1.0
-    delta: float = 1.0
-    seed: int = 0
-    width: int = 384
-    height: int = 384
-    noise: str = "warped"
-    refresh: float = 0.0
-    degradation: float = 0.0
-    similarity_threshold: float = 0.0
-    max_skip: int = 10
+    styles: Pairs = row(  # noqa: RUF009 (a tuple)
+        Styles(
+            "styles",
+            "Style",
+            "Style",
+            "named styles and their weights; a checkpoint without prompts reads their names",
+            default=(("starry-night", 1.0),),
+        )
+    )
+    prompts: Pairs = row(  # noqa: RUF009 (a tuple)
+        Prompts(
+            "prompts",
+            "In words",
+            "Style",
+            "texts and their weights for a checkpoint; the embedded model is led by the styles that words resolve to",
+            default=(),
+            most=8,
+            longest=MAX_PROMPT,
+        )
+    )
+    negative_prompt: str = row(
+        Text(
+            "negative_prompt",
+            "Not this",
+            "Style",
+            "what a checkpoint keeps away from; acts where guidance does",
+            default="",
+            longest=MAX_PROMPT,
+            models=(CHECKPOINT,),
+        )
+    )
+    style_vector: tuple[float, ...] | None = row(
+        Vector(
+            "style_vector",
+            "Style of a picture",
+            "Style",
+            "the style of a picture, as Engine.style_vector makes it",
+            default=None,
+            length=STYLE_VECTOR_LENGTH,
+            models=(EMBEDDED,),
+        )
+    )
+    style_image_weight: float = row(
+        Number(
+            "style_image_weight",
+            "Its share",
+            "Style",
+            "share of the picture's style in the blend with the named ones",
+            default=1.0,
+            models=(EMBEDDED,),
+        )
+    )
+    strength: float = row(
+        Number(
+            "strength",
+            "Strength",
+            "Look",
+            "share of the noise schedule that is run: 0 gives back the input, 1 starts from noise",
+            default=1.0,
+        )
+    )
+    freedom: float = row(
+        Number(
+            "freedom",
+            "Freedom",
+            "Look",
+            "how much of the photograph is hidden from the model: 0 steady, 1 free texture",
+            default=0.3,
+            models=(EMBEDDED,),
+        )
+    )
+    steps: int = row(Integer("steps", "Steps", "Look", "denoising steps", default=2, low=1, high=8))
+    travel: float = row(
+        Number(
+            "travel",
+            "Travel",
+            "Look",
+            "how long a change of style, prompt, strength or freedom takes; 0 is at once",
+            default=0.0,
+            high=60.0,
+            step=0.1,
+            unit="s",
+        )
+    )
+    guidance: str = row(
+        Choice(
+            "guidance",
+            "Guidance",
+            "More",
+            "what the picture is led away from (StreamDiffusion, arXiv 2312.12491)",
+            default="none",
+            choices=GUIDANCE_MODES,
+        )
+    )
+    guidance_scale: float = row(
+        Number(
+            "guidance_scale",
+            "Guidance scale",
+            "More",
+            "how strongly guidance leads; it acts above 1",
+            default=1.0,
+            high=20.0,
+            step=0.1,
+        )
+    )
+    delta: float = row(
+        Number(
+            "delta",
+            "Guidance delta",
+            "More",
+            "weight of the residual noise in the guidance modes self and initialize",
+            default=1.0,
+            high=2.0,
+        )
+    )
+    noise: str = row(
+        Choice(
+            "noise",
+            "Texture",
+            "More",
+            "what the noise that a picture is painted from follows",
+            default="warped",
+            choices=NOISE_MODES,
+        )
+    )
+    refresh: float = row(
+        Number("refresh", "Refresh", "More", "share of fresh noise mixed into the warped field per frame", default=0.0)
+    )
+    degradation: float = row(
+        Number(
+            "degradation",
+            "Degradation",
+            "More",
+            "γ of Go-with-the-Flow (arXiv 2501.08331): 0 keeps the warped noise, 1 is independent noise",
+            default=0.0,
+        )
+    )
+    similarity_threshold: float = row(
+        Number(
+            "similarity_threshold",
+            "Skip still frames",
+            "More",
+            "frames this similar to the one before are skipped: 0 never, .98 near-still ones",
+            default=0.0,
+        )
+    )
+    max_skip: int = row(
+        Integer(
+            "max_skip",
+            "Most skipped",
+            "More",
+            "most frames in a row that may be skipped as still",
+            default=10,
+            high=10_000,
+            unit="frames",
+        )
+    )
+    fit: str = row(
+        Choice(
+            "fit",
+            "Fit",
+            "More",
+            "how a picture of another shape becomes the model's",
+            default="cover",
+            choices=FITS,
+        )
+    )
+    width: int = row(_side("width", "Width"))
+    height: int = row(_side("height", "Height"))
+    seed: int = row(
+        Integer("seed", "Seed", "More", "start of every random draw of the stream", default=0, high=2**63 - 1)
+    )
+    extras: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "styles", _checked_styles(self.styles))
-        set_(self, "prompts", _checked_prompts(self.prompts))
-        set_(self, "style_vector", _checked_vector(self.style_vector))
-        for name, (low, high) in RANGES.items():
-            set_(self, name, _checked_number(name, getattr(self, name), low, high))
-        for name in ("width", "height"):
-            set_(self, name, _checked_side(name, getattr(self, name)))
-        _check_choice("guidance", self.guidance, GUIDANCE_MODES)
-        _check_choice("noise", self.noise, NOISE_MODES)
+        for field in _OWN.values():
+            set_(self, field.name, field.check(getattr(self, field.name)))
+        set_(self, "extras", _checked_extras(dict(self.extras)))
+
+    if not TYPE_CHECKING:  # for fields declared elsewhere; those of the class are known to a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in TABLE:
+                raise AttributeError(f"Parameters has no {name!r}")
+            return dict(self.extras).get(name, TABLE[name].default)
 
     def replace(self, **changes: Any) -> Parameters:
         """A changed copy. Raises `ParameterError` naming the field; `self` stays as it was."""
         for name in changes:
-            if name not in _FIELDS:
-                raise ParameterError(name, changes[name], f"there is no such parameter; {_nearest(name, _FIELDS)}")
+            if name not in TABLE:
+                raise ParameterError(name, changes[name], f"there is no such parameter; {nearest(name, TABLE)}")
+        extras = {name: changes.pop(name) for name in list(changes) if name not in _OWN}
+        if extras:
+            changes["extras"] = tuple({**dict(self.extras), **extras}.items())
         return dataclasses.replace(self, **changes)
+
+    def check_model(self, model: str) -> None:
+        """Raises `ParameterError` for what `model`, one of `MODELS`, cannot do."""
+        for field in TABLE.values():
+            field.check_model(getattr(self, field.name), model)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in TABLE}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Parameters:
@@ -107,80 +271,34 @@ class Parameters:
         return cls().replace(**values)
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Parameters))
+_OWN: dict[str, Field] = {
+    each.name: each.metadata["field"] for each in dataclasses.fields(Parameters) if "field" in each.metadata
+}
+TABLE: dict[str, Field] = dict(_OWN)
+"""Every parameter by its name: those of `Parameters` and those that were declared elsewhere."""
 
 
-def _nearest(name: str, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(choices)}"
+def declare(field: Field) -> Callable[[], None]:
+    """Add the parameter of a condition that lives elsewhere, in every process that is to know it.
+
+    Returns what takes it away again. Raises `ValueError` for a name that another field has.
+    """
+    if (known := TABLE.get(field.name)) not in (None, field):
+        raise ValueError(f"there is a parameter {field.name!r} already: {known}")
+    TABLE[field.name] = field
+
+    def take_away() -> None:
+        TABLE.pop(field.name, None)
+
+    return take_away
 
 
-def _checked_number(name: str, value: Any, low: float, high: float) -> float | int:
-    integer = name in INTEGERS
-    kind = "a whole number" if integer else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise ParameterError(name, value, f"give {kind} from {low:g} to {high:g}")
-    if not low <= value <= high or (integer and value != int(value)):
-        raise ParameterError(name, value, f"give {kind} from {low:g} to {high:g}")
-    return int(value) if integer else float(value)
+def fields_json() -> list[dict[str, Any]]:
+    """The table for other programs."""
+    return [field.to_dict() for field in TABLE.values()]
 
 
-def _checked_side(name: str, value: Any) -> int:
-    low, high = SIZE_RANGE
-    side = int(_checked_number(name, value, low, high))
-    if side % 8:
-        raise ParameterError(name, value, f"give a multiple of 8, for example {max(low, round(side / 8) * 8)}")
-    return side
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ParameterError(name, value, _nearest(str(value), choices))
-
-
-def _checked_styles(value: Any) -> tuple[tuple[str, float], ...]:
-    """Unique names with positive weights that sum to 1."""
-    try:
-        pairs = [(name, weight) for name, weight in value]
-    except (TypeError, ValueError):
-        raise ParameterError("styles", value, "give pairs of a style's name and its weight") from None
-    if not pairs:
-        raise ParameterError("styles", value, "give at least one style")
-    total: dict[str, float] = {}
-    for name, weight in pairs:
-        if name not in STYLE_NAMES:
-            raise ParameterError("styles", name, f"there is no such style; {_nearest(str(name), STYLE_NAMES)}")
-        total[name] = total.get(name, 0.0) + _checked_number("style weight", weight, 0.0, 1e6)
-    scale = sum(total.values())
-    if scale <= 0:
-        raise ParameterError("styles", value, "give at least one weight above 0")
-    return tuple((name, weight / scale) for name, weight in total.items() if weight > 0)
-
-
-def _checked_prompts(value: Any) -> tuple[tuple[str, float], ...]:
-    """At most `MAX_PROMPTS` texts with weights above 0."""
-    advice = f"give at most {MAX_PROMPTS} pairs of a text of 1 to {MAX_PROMPT} letters and a weight above 0"
-    try:
-        pairs = [(text, weight) for text, weight in value]
-    except (TypeError, ValueError):
-        raise ParameterError("prompts", value, advice) from None
-    if len(pairs) > MAX_PROMPTS:
-        raise ParameterError("prompts", f"{len(pairs)} texts", advice)
-    for text, weight in pairs:
-        if not isinstance(text, str) or not 0 < len(text) <= MAX_PROMPT:
-            raise ParameterError("prompts", text, advice)
-        if _checked_number("prompt weight", weight, 0.0, 1e6) <= 0:
-            raise ParameterError("prompts", weight, advice)
-    return tuple((text, float(weight)) for text, weight in pairs)
-
-
-def _checked_vector(value: Any) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        vector = tuple(float(x) for x in value)
-    except (TypeError, ValueError):
-        vector = ()
-    if len(vector) != STYLE_VECTOR_LENGTH or not all(math.isfinite(x) for x in vector):
-        raise ParameterError("style_vector", "…", f"give {STYLE_VECTOR_LENGTH} finite numbers from Engine.style_vector")
-    return vector
+def _checked_extras(extras: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Only what differs from the default, so that equal parameters compare equal."""
+    checked = {name: TABLE[name].check(value) for name, value in extras.items()}
+    return tuple((name, value) for name, value in sorted(checked.items()) if value != TABLE[name].default)

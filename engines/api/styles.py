@@ -74,7 +74,7 @@ def match_text(text: str, limit: int = 3) -> tuple[tuple[str, float], ...]:
     return tuple((name, scores[name]) for name in ranked)
 
 
-def led_by(text: str) -> dict[str, object]:
+def from_prompt(text: str) -> dict[str, object]:
     """The parameters that a prompt comes down to: the text itself, and the styles that its words name, if any do.
 
     Which of them leads is the model's own affair, and so is a prompt without such a word.

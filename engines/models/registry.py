@@ -7,6 +7,7 @@ import threading
 import weakref
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.fields import CHECKPOINT
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.backends import Backend
 from driftcam.engines.backends.base import Progress
@@ -37,7 +38,7 @@ class Models:
 def open_source(files: ModelFiles) -> ModelSource:
     """The model, read once for all streams of a process. Raises `ParameterError`."""
     weights = files.weights
-    if weights is not None and (weights / "model_index.json").exists():
+    if weights is not None and files.kind == CHECKPOINT:
         try:
             from driftcam.engines.models.stable_diffusion.model import CheckpointSource
         except ImportError as error:

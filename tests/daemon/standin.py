@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.fields import EMBEDDED
 from driftcam.engines.api.model_files import ModelFiles
-from driftcam.engines.api.styles import match_text
 
 REFUSED, HANGS, DIES, RAISES, DIES_AT_START, HUNGRY = 101, 102, 103, 104, 105, 106
 NAME = "tests.daemon.standin:Engine"
@@ -58,8 +58,7 @@ class Engine:
 
     @staticmethod
     def _check(parameters: Parameters) -> None:
-        for text, _ in parameters.prompts:
-            match_text(text)
+        parameters.check_model(EMBEDDED)
 
     def flush(self) -> list[Stylised]:
         return []

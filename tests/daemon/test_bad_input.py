@@ -112,7 +112,7 @@ CASES = [
     (["--style-image", "missing.png"], "style_image: 'missing.png' cannot be used; it cannot be read"),
     (["--style-image", "note.txt"], "it is not a picture that can be read"),
     (["--strength", "1.5"], "strength: 1.5 cannot be used; give a number from 0 to 1"),
-    (["--strength", "lots"], "argument --strength: invalid float value: 'lots'"),
+    (["--strength", "lots"], "strength: 'lots' cannot be used; give a number from 0 to 1"),
     (["--steps", "0"], "steps: 0 cannot be used"),
     (["--noise", "warpd"], "did you mean warped"),
     (["--size", "100"], "give a multiple of 8"),

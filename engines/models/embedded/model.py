@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.fields import EMBEDDED
 from driftcam.engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
-from driftcam.engines.api.styles import STYLE_NAMES, match_text
+from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.backends import Backend, base
 from driftcam.engines.backends.base import Progress, Shapes
 from driftcam.engines.backends.network import BATCH, NetworkSpec, picture
@@ -69,9 +70,8 @@ class EmbeddedSource:
         self._specs = embedded_specs(self._folder)
 
     def check(self, parameters: Parameters) -> None:
-        """Raises `ParameterError` for a prompt of which no word fits a style."""
-        for text, _ in parameters.prompts:
-            match_text(text)
+        """Raises `ParameterError` for a style that there is not, a prompt of which no word fits one, and the like."""
+        parameters.check_model(EMBEDDED)
 
     def model(self, height: int, width: int, backend: Backend, progress: Progress | None = None) -> EmbeddedModel:
         return EmbeddedModel(self._specs, height, width, backend, progress)

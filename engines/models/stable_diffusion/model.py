@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.fields import CHECKPOINT
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import Backend
 from driftcam.engines.backends.base import Progress
@@ -44,6 +45,7 @@ class CheckpointSource:
         """A checkpoint takes any prompt; a style picture is for the embedded model."""
         if parameters.style_vector is not None:
             self._refuse_picture()
+        parameters.check_model(CHECKPOINT)
 
     def model(self, height: int, width: int, backend: Backend, progress: Progress | None = None) -> CheckpointModel:
         return CheckpointModel(self._checkpoint, height, width, backend, progress)
