@@ -8,9 +8,10 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from driftcam.daemon.session.control import changed, parameters_json
+from driftcam.daemon.session.control import changed
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT, checked_name
+from driftcam.daemon.session.state import state
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import BYTES_PER_PIXEL, MAX_NAME, SLOTS, PixelFormat
 
@@ -92,21 +93,11 @@ def welcome(session: Session, hello: Hello) -> dict[str, Any]:
     }
 
 
-def state(session: Session, notice: str, page: str) -> dict[str, Any]:
+def event(session: Session, notice: str, page: str) -> dict[str, Any]:
     """JSON of EVENT, and of what answers a request."""
-    parameters, statistics = session.control.parameters, session.statistics()
-    return {
-        "session": session.name,
-        "version": session.control.version,
-        "parameters": parameters_json(parameters),
-        "width": parameters.width,
-        "height": parameters.height,
-        "fps": statistics["fps"],
-        "latency_ms": statistics["latency_ms"],
-        "engine": statistics["engine"],
-        "notice": statistics["reason"] or notice,
-        "page": page,
-    }
+    parameters, told = session.control.parameters, state(session)
+    size = {"width": parameters.width, "height": parameters.height}
+    return {**told, **size, "notice": told["reason"] or notice, "page": page}
 
 
 def server() -> str:

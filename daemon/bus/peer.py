@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, state, welcome
+from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, event, welcome
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result, cover
 from driftcam.daemon.pictures import LONGEST_SIDE
@@ -241,7 +241,7 @@ class BusPeer:
             end_listening()
 
     def _state(self) -> dict[str, Any]:
-        return state(self.session, self._notice(), self._page())
+        return event(self.session, self._notice(), self._page())
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Shielded: memory that a thread works on must not go away, so that a cancelled task waits for the thread."""

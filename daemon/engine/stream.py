@@ -77,6 +77,11 @@ class Stream:
         return self._supervisor.state
 
     @property
+    def model(self) -> str | None:
+        """Which of the models of `engines.api.fields` makes its pictures, or None for an engine of somebody else."""
+        return self._supervisor.model
+
+    @property
     def reason(self) -> str:
         """Why there are no results, as far as it is known."""
         return self.broken or ("" if self.attached else self._supervisor.reason)

@@ -12,12 +12,12 @@ from driftcam.daemon.http.limits import Room
 from driftcam.daemon.http.operation import Refused
 from driftcam.daemon.http.preview import Preview
 from driftcam.daemon.service.logs import Recent
-from driftcam.daemon.session.control import parameters_json
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.presets import Presets
 from driftcam.daemon.session.recordings import Recordings
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT
+from driftcam.daemon.session.state import state
 from driftcam.engines.api import ParameterError
 
 VIEWERS = 16
@@ -79,9 +79,7 @@ class Context:
     def state(self, session: Session) -> dict[str, Any]:
         """What the page shows of a session."""
         return {
-            "version": session.control.version,
-            "parameters": parameters_json(session.control.parameters),
-            **session.statistics(),
+            **state(session),
             "sinks": [sink.name for sink in session.sinks if sink.name not in INTERNAL],
             "backend": self.core.supervisor.backend,
             "notices": list(self.core.notices),

@@ -36,6 +36,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "sinks": STRINGS,
             "live": {"type": "boolean"},
             "engine": {"type": "string", "enum": ["starting", "ready", "restarting", "broken", "stopped"]},
+            "model": {
+                "type": ["string", "null"],
+                "description": "which parameters act, see models of Field; null for an engine of somebody else",
+            },
             "reason": {"type": "string", "description": "why there are no results"},
             "backend": {"type": "string"},
             "fps": {"type": "number", "minimum": 0},

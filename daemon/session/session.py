@@ -123,6 +123,7 @@ class Session:
             "audio_offset_ms": round(self.latency.recent()),
             "engine_ms": round(self.engine_ms.recent(), 1),
             "engine": self._stream.state,
+            "model": self._stream.model,
             "reason": self._stream.reason,
             "trouble": self.trouble,
             "delivered": self.delivered,

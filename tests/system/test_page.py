@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from driftcam.daemon.engine.state import Patience
-from driftcam.engines.api import Parameters
+from driftcam.engines.api import TABLE, Parameters, declare
+from driftcam.engines.api.fields import EMBEDDED, Number
 from tests.daemon.conftest import Running, start_run
 from tests.system.chromium import CHROMIUM, CLIP, DESK, PHONE, axe_source, chromium, fake_camera, pixels, until
 
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 module_fixture = pytest_asyncio.fixture(scope="module", loop_scope="module")
 START = Parameters(steps=1)
+STYLE = START.styles[0][0]
 EXPECTED = ("422", "410", "409")  # refusals are answers here; the browser logs them as errors
 
 
@@ -217,7 +219,7 @@ async def test_everything_can_be_done_with_the_keyboard(page) -> None:
     await page.locator("button[data-style=inferno]").focus()
     await page.keyboard.press("Space")
     await page.wait_for_selector("#blend label:nth-child(2)")
-    await until_parameters(page, "styles", '[["starry-night",0.5],["inferno",0.5]]')
+    await until_parameters(page, "styles", f'[["{STYLE}",0.5],["inferno",0.5]]')
     await page.locator("#blend input").first.focus()
     await page.keyboard.press("Home")
     await until(page, "parseInt(document.querySelector('#blend output').textContent) < 10")
@@ -253,6 +255,46 @@ async def test_a_bad_value_is_answered_beside_its_control_and_the_stream_goes_on
     await run.until(lambda run: run.progress.done > seen + 3)
 
 
+async def test_every_parameter_that_the_model_has_has_one_control_made_from_the_table(page) -> None:
+    made = await page.evaluate(
+        """() => [...document.querySelectorAll("[data-parameter]")].map((each) => [each.dataset.parameter, {
+            label: each.closest("label").querySelector("span").textContent, hidden: Boolean(each.closest("[hidden]")),
+            low: each.min, high: each.max, step: each.step, value: each.value,
+            choices: [...(each.options ?? [])].map((option) => [option.value, option.textContent])}])"""
+    )
+    controls = dict(made)
+    typed = {name: field for name, field in TABLE.items() if field.kind in ("number", "integer", "choice", "text")}
+    assert len(made) == len(controls)
+    assert controls.keys() == typed.keys()
+    now = START.replace(width=128, height=96)
+    for name, field in typed.items():
+        control = controls[name]
+        assert control["label"].removesuffix(f" ({field.unit})") == field.label
+        assert control["hidden"] == (EMBEDDED not in field.models or name == "style_image_weight"), name
+        if field.kind in ("number", "integer"):
+            ends = [float(field.low), float(field.high), float(field.step)]
+            assert [float(control[key]) for key in ("low", "high", "step")] == ends
+            assert float(control["value"]) == pytest.approx(getattr(now, name), abs=field.step / 2)
+        if field.kind == "choice":
+            assert dict(control["choices"]) == field.choices
+            assert control["value"] == getattr(now, name)
+
+
+async def test_a_parameter_declared_elsewhere_gets_a_control_in_a_group_of_its_own(browser, run: Running) -> None:
+    take_away = declare(Number("memory", "Memory", "Past pictures", "how much stays", default=0.25, unit="s"))
+    context = await browser.new_context()
+    try:
+        page = await context.new_page()
+        await page.goto(run.address)
+        control = page.locator("fieldset", has_text="Past pictures").locator("[data-parameter=memory]")
+        await control.wait_for()
+        await until(page, "document.querySelector('[data-parameter=memory]').value === '0.25'")
+        assert await page.locator("label", has_text="Memory").locator("output").inner_text() == "0.25 s"
+    finally:
+        await context.close()
+        take_away()
+
+
 async def test_a_change_made_elsewhere_is_shown(page, run: Running) -> None:
     async with aiohttp.ClientSession() as session:
         await session.patch(f"{run.address}api/parameters", json={"freedom": 0.85})
@@ -278,7 +320,7 @@ async def test_looks_are_kept_and_used_again(page) -> None:
     await page.locator("[data-parameter=strength]").fill("0.4")
     await until_parameters(page, "strength", "0.4")
     await button.click()
-    await until_parameters(page, "strength", "1")
+    await until_parameters(page, "strength", f"{START.strength:g}")
     await page.get_by_label("Delete the preset calm one").click()
     await until(page, "!document.querySelector('#presets li')")
 

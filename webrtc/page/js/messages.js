@@ -1,6 +1,6 @@
 // Words beside the control they are about.
 
-const ALIASES = { "style weight": "styles", style_vector: "style_image", style_image_weight: "style_image", body: "styles" };
+const ALIASES = { "style weight": "styles", style_vector: "style_image", body: "styles" };
 
 const place = (field) => document.querySelector(`.message[data-field="${ALIASES[field] ?? field}"]`);
 
