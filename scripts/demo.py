@@ -22,7 +22,7 @@ from driftcam.engines.api.styles import STYLE_NAMES
 
 CLIP = Path(__file__).parent / "clips" / "bigbuckbunny.mp4"
 OUTPUT = Path("demo")
-PARAMETERS = Parameters(styles=(("starry-night", 1.0),), strength=0.8, freedom=0.1, steps=2)
+PARAMETERS = Parameters()
 SHEET_FRAME = 60  # a frame of the clip that shows its whole subject
 TILE = (320, 192)
 COLUMNS = 6

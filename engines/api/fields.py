@@ -75,7 +75,8 @@ class Field:
         values = {name: getattr(self, name, None) for name in names}
         choices: Iterable[str] = getattr(self, "choices", ())
         labels = list(choices.values()) if isinstance(choices, Mapping) else list(choices)
-        return {**values, "kind": self.kind, "choices": list(choices), "choice_labels": labels}
+        plain = {"kind": self.kind, "models": list(self.models), "choices": list(choices), "choice_labels": labels}
+        return {**values, **plain}
 
     def _refuse_model(self, value: Any) -> None:
         have = " and ".join(MODELS[model] for model in self.models)

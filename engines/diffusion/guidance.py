@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.api.parameters import GUIDANCE_MODES
+from driftcam.engines.api.parameters import TABLE
 from driftcam.engines.diffusion.schedules import Number
 
 CEILING = 4.0
@@ -61,8 +61,7 @@ class Guidance:
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.mode not in GUIDANCE_MODES:
-            raise ParameterError("guidance", self.mode, f"choose from: {', '.join(GUIDANCE_MODES)}")
+        TABLE["guidance"].check(self.mode)
         for name in ("scale", "delta"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

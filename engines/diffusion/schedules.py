@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.parameters import TABLE
 
-MAX_STEPS = 8
 PREDICTIONS = ("epsilon", "v_prediction", "flow", "sample")
 
 Number = float | Tensor
@@ -257,7 +257,5 @@ def _schedule(
 
 
 def _check(steps: int, strength: float) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
-        raise ParameterError("steps", steps, f"give a whole number from 1 to {MAX_STEPS}")
-    if not 0 <= strength <= 1:
-        raise ParameterError("strength", strength, "give a number from 0 to 1")
+    TABLE["steps"].check(steps)
+    TABLE["strength"].check(strength)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.api.parameters import NOISE_MODES
+from driftcam.engines.api.parameters import TABLE
 from driftcam.engines.motion.flow import scale_flow
 from driftcam.engines.motion.stage import FIRST, FrameMotion
 from driftcam.engines.noise import Readout, WarpedField
@@ -74,8 +74,7 @@ class TemporalNoise:
 
         Returns: (steps, C, h, w) float32, standard normal; the next call overwrites it.
         """
-        if mode not in NOISE_MODES:
-            raise ParameterError("noise", mode, f"choose from: {', '.join(NOISE_MODES)}")
+        TABLE["noise"].check(mode)
         self.timings = dict.fromkeys(self.timings, 0.0)
         if mode == "independent":
             return self._independent()
