@@ -12,7 +12,7 @@ from driftcam.daemon.errors import RunError
 
 NAME = "driftcam"
 LIBRARY = Path("bin") / "64bit" / f"{NAME}.so"
-BUILT = Path(__file__).parents[2] / "build" / "obs-plugin" / "stage" / NAME
+BUILT = Path(__file__).resolve().parents[2] / "build" / "obs-plugin" / "stage" / NAME
 
 
 def plugin_folder(config: Path) -> Path:
