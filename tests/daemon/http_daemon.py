@@ -55,11 +55,12 @@ class Daemon:
 
     @contextlib.asynccontextmanager
     async def frames(self) -> AsyncIterator[None]:
-        """The test pattern comes in; the first result is there."""
+        """The test pattern comes in; the first result of it is there."""
+        before = self.session.delivered  # by other tests
         with self.session.ingest.claim("test", yields=True) as lease:
             feeding = asyncio.create_task(feed(PatternSource(), self.session, lease, threading.Event()))
             try:
-                await until(lambda: self.session.delivered > 0)
+                await until(lambda: self.session.delivered > before)
                 yield
             finally:
                 feeding.cancel()  # before its end, which would end the session too

@@ -81,7 +81,16 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def neighbour(daemon: Daemon) -> Iterator[BusClient]:
+def unharmed(daemon: Daemon) -> Iterator[None]:
+    """Whatever the clients of a test do, the engine goes on and nothing of them is left."""
+    before = daemon.ask(lambda: daemon.bus.core.supervisor.restarts)
+    yield
+    daemon.until(lambda: daemon.bus.core.sessions.get("raw") is None)
+    assert daemon.ask(lambda: daemon.bus.core.supervisor.restarts) == before, "a client brought the engine down"
+
+
+@pytest.fixture
+def neighbour(daemon: Daemon, unharmed: None) -> Iterator[BusClient]:
     """Somebody decent, whose stream must not notice anything."""
     daemon.until(lambda: len(daemon.bus.core.sessions) == 0)
     with daemon.bus.client("filter", "decent") as client:
@@ -255,7 +264,9 @@ near_frame = st.builds(
 
 @given(st.booleans(), st.lists(any_message | near_frame, max_size=8), st.binary(max_size=40))
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_messages_bring_the_bus_down(daemon: Daemon, hello: bool, messages: list[Message], tail: bytes) -> None:
+def test_no_messages_bring_the_bus_down(
+    daemon: Daemon, neighbour: BusClient, hello: bool, messages: list[Message], tail: bytes
+) -> None:
     with raw(daemon) as sock, contextlib.suppress(ConnectionError):
         if hello:
             sock.sendall(encode(HELLO))
@@ -263,11 +274,6 @@ def test_no_messages_bring_the_bus_down(daemon: Daemon, hello: bool, messages: l
         sock.sendall(b"".join(map(encode, messages)) + tail)
         sock.shutdown(socket.SHUT_WR)
         rest(sock)  # it answers or hangs up, within the time limit of the socket
-
-
-def test_after_all_that_the_bus_still_works(daemon: Daemon, neighbour: BusClient) -> None:
-    daemon.until(lambda: daemon.bus.core.sessions.get("raw") is None)
-    assert daemon.ask(lambda: daemon.bus.core.supervisor.restarts) == 0, "a client brought the engine down"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -172,7 +172,8 @@ async def test_latency_stays_flat_when_the_engine_is_slower_than_the_source(monk
 def daemon_in_the_background(out: Path) -> subprocess.Popen[bytes]:
     """A run without end, as the command line makes it, with the stand-in engine."""
     code = (
-        "import sys; from unittest.mock import patch; import daemon.run as run; from driftcam.daemon.cli import main\n"
+        "import sys; from unittest.mock import patch\n"
+        "from driftcam.daemon import run; from driftcam.daemon.cli import main\n"
         "real = run.worker_command\n"
         f"with patch.object(run, 'worker_command', lambda engine, weights: real({standin.NAME!r})):\n"
         f"    sys.exit(main(['run', '--source', 'test', '--sink', {f'file:{out}'!r}, '--size', '64']))\n"
