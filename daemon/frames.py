@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, place_in
+
 DEFAULT_AREA = 384 * 384
 GRAIN = 32  # pixels per cell of the model's coarsest level
 
@@ -20,11 +22,13 @@ class Picture:
         image: RGB, (H, W, 3) uint8, or BGRA, (H, W, 4) uint8, until it is fitted.
         pts: its time in ns, strictly increasing within a run; the capture time of a live source.
         captured: CLOCK_MONOTONIC ns at which it was there, for measuring latency.
+        place: where the source's picture lies between bars, None where there are none.
     """
 
     image: np.ndarray
     pts: int
     captured: int
+    place: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -57,27 +61,24 @@ def model_size(width: int, height: int, area: int = DEFAULT_AREA) -> tuple[int, 
     return fitted_width, fitted_height
 
 
-def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """`image` scaled to fill width × height, what stands over cut off evenly. No copy if it fits already."""
+def fitted(picture: Picture, width: int, height: int, fit: str) -> Picture:
+    """`picture` as RGB at width × height, as `Parameters.fit` says. The same one if it is so already."""
     import cv2
 
-    have_height, have_width = image.shape[:2]
-    if (have_width, have_height) == (width, height):
-        return image
-    scale = max(width / have_width, height / have_height)
-    part_width = min(have_width, max(1, round(width / scale)))
-    part_height = min(have_height, max(1, round(height / scale)))
-    left, top = (have_width - part_width) // 2, (have_height - part_height) // 2
-    part = image[top : top + part_height, left : left + part_width]
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(part, (width, height), interpolation=how)
-
-
-def fitted(picture: Picture, width: int, height: int) -> Picture:
-    """`picture` as RGB at width × height. The same one if it is so already."""
-    import cv2
-
-    image = cover(picture.image, width, height)
+    image = fit_image(picture.image, width, height, fit)
+    if image is picture.image and image.shape[2] == 3:
+        return picture
     if image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    return picture if image is picture.image else dataclasses.replace(picture, image=image)
+    return dataclasses.replace(picture, image=image, place=place_in(picture.image, width, height, fit))
+
+
+def keep_bars(result: Result) -> None:
+    """What lies beside the frame in its picture stays black: the model has painted there, too."""
+    if (place := result.source.place) is None:
+        return
+    (height, width), (high, wide) = result.image.shape[:2], result.source.image.shape[:2]
+    if (height, width) != (high, wide):  # it was made while the size changed
+        x, y = width / wide, height / high
+        place = Box(*(round(side * scale) for side, scale in zip(place, (x, y, x, y), strict=True)))
+    blacken_bars(result.image, place)

@@ -8,12 +8,12 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, place_in
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import explain, open_backend
@@ -64,6 +64,7 @@ class _Tag:
     height: int
     width: int
     offset: tuple[float, float]
+    between_bars: Box | None
 
 
 class Engine:
@@ -176,7 +177,7 @@ class Engine:
         self._frames += 1
         self._newest = pts
         with self.clock.stage("prepare"):
-            self._scale(rgb)
+            between_bars = self._scale(rgb)
         if self._gate_skips():
             self._skipped += 1
             assert self._last is not None
@@ -185,7 +186,7 @@ class Engine:
         with self.clock.stage("anchor"):
             self._place()
         height, width = self._scaled.shape[:2]
-        tag = _Tag(pts, index, self.model, height, width, self._anchor.offset)
+        tag = _Tag(pts, index, self.model, height, width, self._anchor.offset, between_bars)
         # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
         noise = self._side.submit(self._advance_noise)
         with self.clock.stage("encode"):
@@ -325,18 +326,12 @@ class Engine:
 
     # -- one frame ------------------------------------------------------------------------------
 
-    def _scale(self, rgb: np.ndarray) -> None:
-        """Scale the frame to the stream's size and make its small grey picture."""
+    def _scale(self, rgb: np.ndarray) -> Box | None:
+        """Fit the frame into the stream's size and make its small grey picture; where it lies if there are bars."""
         height, width = self._scaled.shape[:2]
-        if rgb.shape == self._scaled.shape:
-            np.copyto(self._scaled, rgb)
-        else:
-            # Averaging areas costs four times as much and shows only where pixels would be left out.
-            far = min(rgb.shape[0] / height, rgb.shape[1] / width) >= 2
-            cv2.resize(
-                rgb, (width, height), dst=self._scaled, interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR
-            )
+        fit_image(rgb, width, height, self.parameters.fit, out=self._scaled)
         self._to_luma.convert(self._scaled, self._luma)
+        return place_in(rgb, width, height, self.parameters.fit)
 
     def _place(self) -> None:
         """Put the frame into the networks' input, where the anchor wants it; borders mirror the picture."""
@@ -397,4 +392,6 @@ class Engine:
             self._last = np.empty((tag.height, tag.width, 3), np.uint8)
         x, y = tag.offset
         self._shift_out(image, -x, -y, self._last)
+        if tag.between_bars is not None:  # the model has painted on the bars, too
+            blacken_bars(self._last, tag.between_bars)
         return Stylised(self._last, tag.pts, tag.index)

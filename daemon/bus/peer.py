@@ -15,7 +15,7 @@ import numpy as np
 
 from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, event, welcome
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Picture, Result, cover
+from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.pictures import LONGEST_SIDE
 from driftcam.daemon.session.ingest import QUICK_AREA, Lease
 from driftcam.daemon.session.session import Session
@@ -31,6 +31,7 @@ from driftcam.engines.api.bus import (
     create_memory,
     describe,
 )
+from driftcam.engines.api.fitting import fit_image
 from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.latest import Latest
@@ -264,25 +265,20 @@ def quick(image: np.ndarray, size: tuple[int, int]) -> bool:
     return (width, height) == size and width * height <= QUICK_AREA
 
 
-def to_rgb(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A new RGB picture that covers `size` (width, height), from RGB or BGRA."""
-    scaled = cover(image, *size)
-    if scaled.shape[2] == 4:
-        return cv2.cvtColor(scaled, cv2.COLOR_BGRA2RGB)
-    return scaled.copy() if scaled is image else scaled
-
-
 def from_rgb(image: np.ndarray, target: np.ndarray) -> None:
     """Fill `target`, RGB or BGRA of any size, with an RGB picture."""
-    scaled = cover(image, target.shape[1], target.shape[0])
-    if target.shape[2] == 4:
-        cv2.cvtColor(scaled, cv2.COLOR_RGB2BGRA, dst=target)
+    height, width, channels = target.shape
+    if channels == 4:
+        cv2.cvtColor(fit_image(image, width, height), cv2.COLOR_RGB2BGRA, dst=target)
     else:
-        np.copyto(target, scaled)
+        fit_image(image, width, height, out=target)
 
 
 def style_picture(image: np.ndarray) -> np.ndarray:
-    """RGB at most `LONGEST_SIDE` pixels wide and high."""
+    """RGB at most `LONGEST_SIDE` pixels wide and high, a copy."""
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(width, height))
-    return to_rgb(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+    small = fit_image(image, max(1, round(width * scale)), max(1, round(height * scale)), "stretch")
+    if small.shape[2] == 4:
+        return cv2.cvtColor(small, cv2.COLOR_BGRA2RGB)
+    return small.copy() if small is image else small

@@ -184,7 +184,7 @@ class Ingest:
     def fitted(self, picture: Picture) -> Picture:
         """See `Lease.fitted`."""
         parameters = self._parameters()
-        return fitted(picture, parameters.width, parameters.height)
+        return fitted(picture, parameters.width, parameters.height, parameters.fit)
 
     async def close(self) -> None:
         """Nothing comes in any more."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Result
+from driftcam.daemon.frames import Result, keep_bars
 from driftcam.daemon.measure import Rate, Samples
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
@@ -165,6 +165,7 @@ class Session:
     async def _deliver(self) -> None:
         async for result in self._stream.results():
             self._count(result)
+            keep_bars(result)
             for sink in list(self._sinks):
                 await self._give(sink, result)
             for listener in list(self._listeners):

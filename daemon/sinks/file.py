@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Result, cover
+from driftcam.daemon.frames import Result
 from driftcam.daemon.sinks.encoders import best_encoder, software_encoder
 from driftcam.daemon.sinks.mp4 import Mp4Writer, cut_to_whole_fragments
 from driftcam.daemon.sound import SoundFeed, SoundOf, silent
 from driftcam.engines.api import ParameterError
+from driftcam.engines.api.fitting import fit_image
 
 DEPTH = 2  # results that may wait for the encoder
 
@@ -98,7 +99,7 @@ class FileSink:
         image = result.image
         if self._compare:
             height, width = image.shape[:2]
-            image = np.hstack([cover(result.source.image, width, height), image])
+            image = np.hstack([fit_image(result.source.image, width, height), image])
         if self._writer is None:
             height, width = image.shape[:2]
             self._size = width, height
@@ -106,7 +107,7 @@ class FileSink:
             encoder = best_encoder(width, height) if self._hardware else software_encoder()
             feed = self._sound if self._sound.present else None
             self._writer = Mp4Writer(self._file, width, height, self._fps, encoder=encoder, sound=feed)
-        self._writer.add(cover(image, *self._size), result.source.pts)
+        self._writer.add(fit_image(image, *self._size), result.source.pts)
 
     def _empty(self) -> None:
         try:

@@ -17,10 +17,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from driftcam.daemon.frames import Result, cover
+from driftcam.daemon.frames import Result
 from driftcam.daemon.session.placeholder import placeholder
 from driftcam.daemon.sinks.loopback import CameraLost, LoopbackCamera, open_camera
 from driftcam.engines.api import ParameterError
+from driftcam.engines.api.fitting import fit_image
 
 SIZE, FPS = (1280, 720), 30.0  # what programs that use cameras expect
 STALE_S = 3.0  # without a result for so long, the picture is no longer shown
@@ -185,7 +186,7 @@ class PictureToSend:
 
     def result(self, result: Result) -> np.ndarray:
         if self._shown is not result:
-            self._fill(cover(result.image, *self._size))
+            self._fill(fit_image(result.image, *self._size))
             self._shown = result
         return self._i420
 

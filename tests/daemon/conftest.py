@@ -29,9 +29,24 @@ def grey_of(number: int) -> int:
     return 40 + number * 4 % 160
 
 
-def write_clip(path: Path, frames: int = 20, *, size: tuple[int, int] = SIZE, fps: int = 10, rotation: int = 0) -> Path:
-    """Grey frames, each with a brightness of its own, and a bright upper left corner."""
+def numbered(number: int, size: tuple[int, int]) -> np.ndarray:
     width, height = size
+    image = np.full((height, width, 3), grey_of(number), np.uint8)
+    image[: height // 4, : width // 4] = 250
+    return image
+
+
+def write_clip(
+    path: Path,
+    frames: int = 20,
+    *,
+    size: tuple[int, int] = SIZE,
+    fps: int = 10,
+    rotation: int = 0,
+    image: np.ndarray | None = None,
+) -> Path:
+    """Grey frames, each with a brightness of its own, and a bright upper left corner; or always the same `image`."""
+    width, height = size if image is None else (image.shape[1], image.shape[0])
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -39,9 +54,7 @@ def write_clip(path: Path, frames: int = 20, *, size: tuple[int, int] = SIZE, fp
         if rotation:
             stream.set_display_rotation(rotation)
         for number in range(frames):
-            image = np.full((height, width, 3), grey_of(number), np.uint8)
-            image[: height // 4, : width // 4] = 250
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(numbered(number, size) if image is None else image, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from driftcam.daemon.config.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
 from driftcam.daemon.engine.process import ending
 from driftcam.daemon.engine.state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
-from driftcam.daemon.frames import cover, model_size
+from driftcam.daemon.frames import model_size
 from driftcam.daemon.measure import Rate, Samples, peak_memory_mb
 from driftcam.daemon.session.admission import Limits, refusal
 from driftcam.daemon.session.waiting import why_no_picture
@@ -29,21 +28,6 @@ def test_the_model_gets_the_shape_of_the_source(source: tuple[int, int], model: 
 def test_every_source_has_a_size_that_the_model_accepts(width: int, height: int) -> None:
     model_width, model_height = model_size(width, height)
     Parameters(width=model_width, height=model_height)
-
-
-@given(*(st.integers(1, 90) for _ in range(4)))
-def test_a_picture_of_any_shape_covers_any_other(w: int, h: int, width: int, height: int) -> None:
-    image = np.full((h, w, 3), 9, np.uint8)
-    covered = cover(image, width, height)
-    assert covered.shape == (height, width, 3)
-    assert (covered == 9).all()
-
-
-def test_covering_cuts_both_sides_evenly_and_stretches_nothing() -> None:
-    image = np.zeros((40, 160, 3), np.uint8)
-    image[:, 60:100] = 200  # the square in the middle
-    covered = cover(image, 40, 40)
-    assert (covered == 200).all()
 
 
 def test_words_after_source_and_sink() -> None:

@@ -13,9 +13,9 @@ import pytest
 import driftcam.engines.models.embedded
 from driftcam.daemon import cli
 from driftcam.daemon.engine.state import Patience
-from driftcam.daemon.frames import cover
 from driftcam.daemon.sources.pattern import draw
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.fitting import fit_image
 from tests.daemon.conftest import Running, read_clip, start_run
 
 SIZE = (96, 64)
@@ -53,7 +53,7 @@ async def test_a_clip_is_stylised_as_the_parameters_say(tmp_path: Path) -> None:
     clip = write_scene(tmp_path / "clip.mp4")
     one = await stylise(clip, tmp_path / "a.mp4", seed=1)
     other = await stylise(clip, tmp_path / "b.mp4", seed=2, freedom=0.7)
-    source = [cover(image, *SIZE) for _, image in read_clip(clip)]
+    source = [fit_image(image, *SIZE) for _, image in read_clip(clip)]
     assert len(one) == 6
     assert one[0].shape == (SIZE[1], SIZE[0], 3)
     assert difference(one, source) > 1
