@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from driftcam.daemon.config.folders import recordings_folder
 from driftcam.daemon.config.specs import Spec, parse_listen, parse_sink, parse_source
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import model_size
+from driftcam.daemon.frames import Result, model_size
 from driftcam.daemon.measure import peak_memory_mb
+from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.feed import feed
+from driftcam.daemon.session.recordings import Recordings
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.daemon.sinks import Sink
@@ -27,6 +30,9 @@ from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.sources import Source, open_source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.model_files import ModelFiles
+
+if TYPE_CHECKING:
+    from driftcam.daemon.web import Web
 
 DEFAULT_LISTEN = "127.0.0.1:8900"
 STOP_PATIENCE = 5.0
@@ -165,6 +171,9 @@ class _Run:
         _check_together(self._source_spec, self._sink_specs)
         parse_listen(options.listen)
         self._sinks: list[Sink] = []
+        self._web: Web | None = None
+        self._failure: RunError | None = None  # of the first sink that failed
+        self._enough = asyncio.Event()
         # The engine loads its libraries while the source and the sinks are opened.
         command = worker_command(options.engine, options.model)
         model = None if options.engine else options.model.kind
@@ -181,9 +190,13 @@ class _Run:
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
         self._lease = self._session.ingest.claim(options.source, yields=True)
         self._lease.sound = self._source.sound
+        self._session.on_sink_failure = self._sink_failed
         for spec in sink_specs:
-            self._sinks.append(await self._open_sink(spec, info.fps))
-            self._session.add_sink(self._sinks[-1])
+            if spec.kind == "page":
+                await self._open_page()
+            else:
+                self._sinks.append(self._open_sink(spec, info.fps))
+                self._session.add_sink(self._sinks[-1])
         await self._session.opened()
         if options.style_image is not None:
             from driftcam.daemon.pictures import read_picture
@@ -194,8 +207,8 @@ class _Run:
         """Move the frames; the report. Raises `RunError` when a sink or the engine failed for good, in the end."""
         session, supervisor = self._session, self._core.supervisor
         await self._move_frames(session)
-        if session.failure is not None:
-            raise session.failure
+        if self._failure is not None:
+            raise self._failure
         engine = await session.report()
         pid = supervisor.pid
         memory = {"daemon": peak_memory_mb(), "engine": peak_memory_mb(pid) if pid else None}
@@ -216,18 +229,12 @@ class _Run:
         )
 
     async def _move_frames(self, session: Session) -> None:
-        """Until the source ends, `frames` were delivered, the run is stopped, or no sink is left."""
-        enough, stop_source = asyncio.Event(), threading.Event()
-
-        def after_result() -> None:
-            self._progress(session)
-            if not session.sinks or session.delivered == self._options.frames:
-                enough.set()
-
-        session.on_result(after_result)
+        """Until the source ends, `frames` were delivered, the run is stopped, or nobody is left to see them."""
+        stop_source = threading.Event()
+        session.listen(self._after_result)
         feeding = asyncio.create_task(feed(self._source, session, self._lease, stop_source, self._options.frames))
         stopping = asyncio.create_task(self._stop.wait())
-        done = asyncio.create_task(enough.wait())
+        done = asyncio.create_task(self._enough.wait())
         ends: list[asyncio.Future] = [self._core.alive, session.ended, done]
         try:
             await _first_of(*ends, stopping, feeding)
@@ -252,31 +259,45 @@ class _Run:
             await self._core.close()
 
     async def _close_sinks(self) -> None:
-        """All of them, before the first failure is raised."""
+        """All of them, and the page, before the first failure is raised."""
         failure: RunError | None = None
-        while self._sinks:
+        closing: list[Sink | Web] = [*self._sinks, *([self._web] if self._web is not None else [])]
+        self._sinks, self._web = [], None
+        while closing:
             try:
-                await self._sinks.pop().close()
+                await closing.pop().close()
             except RunError as error:
                 failure = failure or error
         if failure is not None:
             raise failure
 
-    async def _open_sink(self, spec: Spec, fps: float) -> Sink:
-        if spec.kind != "page":
-            return open_sink(
-                spec,
-                fps,
-                compare=self._options.compare,
-                sound=lambda: self._session.sound,
-                why=self._why,
-                notify=self._notify_from_thread,
-            )
-        from driftcam.daemon.sinks.page import open_page
+    def _open_sink(self, spec: Spec, fps: float) -> Sink:
+        return open_sink(
+            spec,
+            fps,
+            compare=self._options.compare,
+            sound=lambda: self._session.sound,
+            why=self._why,
+            notify=self._notify_from_thread,
+        )
 
-        sink, address = await open_page(self._core, parse_listen(self._options.listen))
-        self._on_page(address)
-        return sink
+    async def _open_page(self) -> None:
+        from driftcam.daemon.web import Web
+
+        self._web = Web(self._core, Recordings(recordings_folder()), Recent())
+        self._on_page(await self._web.open(*parse_listen(self._options.listen)))
+
+    def _sink_failed(self, error: RunError) -> None:
+        self._failure = self._failure or error
+        if self._session.sinks or self._web is not None:
+            self._core.notify(f"{error}; the stream goes on without it")
+        else:
+            self._enough.set()
+
+    def _after_result(self, result: Result) -> None:
+        self._progress(self._session)
+        if self._session.delivered == self._options.frames:
+            self._enough.set()
 
     def _why(self) -> str:
         """There is no picture. From any thread."""

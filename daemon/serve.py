@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from driftcam.daemon.addresses import reachable
-from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.bus.server import BusServer
 from driftcam.daemon.config.config import Config, differences
 from driftcam.daemon.config.file import ConfigError
@@ -19,9 +17,7 @@ from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.http.certificate import self_signed
-from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.limits import Room
-from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.http.server import Security
 from driftcam.daemon.http.tls import tls_context
 from driftcam.daemon.http.token import read_or_make
 from driftcam.daemon.service.logs import Logs
@@ -31,12 +27,10 @@ from driftcam.daemon.service.systemd import Systemd
 from driftcam.daemon.session.admission import Limits
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.keeping import Kept, KeptSink, KeptSource, KeptStyle
-from driftcam.daemon.session.presets import Presets
 from driftcam.daemon.session.recordings import Recordings
 from driftcam.daemon.session.sessions import DEFAULT
+from driftcam.daemon.web import Web
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.webrtc.http import add_routes
-from driftcam.webrtc.peers import Peers
 
 log = logging.getLogger("driftcam")
 # What a running daemon takes over from a changed configuration; the rest waits for the next start.
@@ -49,11 +43,7 @@ SPARE_AFTER = 2.0  # seconds of calm until a fork server is started, which takes
 
 
 class Service:
-    """Opened by `open`, then lives until `close`.
-
-    Attributes:
-        address: of the page, from `open` on.
-    """
+    """Opened by `open`, then lives until `close`."""
 
     def __init__(self, config: Config, logs: Logs, systemd: Systemd) -> None:
         self._config, self._logs, self._systemd = config, logs, systemd
@@ -64,32 +54,26 @@ class Service:
         self.core = Core(command, notify=log.warning, patience=patience, limits=limits, model=engine.kind)
         self._kept: list[Kept] = []
         self._bus: BusServer | None = None
-        self._presets = Presets(state_folder() / "presets")
-        self._recordings = Recordings(config.recording.folder, config.recording.name)
         self._metrics = Metrics(self.core)
         self._pulse = Pulse(self.core, self._metrics, systemd)
-        self._context = Context(
+        self._web = Web(
             self.core,
-            self._presets,
-            self._recordings,
+            Recordings(config.recording.folder, config.recording.name),
             logs.recent,
+            defaults=self._first,
+            settings=config.webrtc.settings(),
             unready=self._unready,
-            expose=lambda: self._metrics.expose(self._context.viewers.taken),
-            viewers=Room(config.server.viewers),
+            expose=self._metrics.expose,
+            viewers=config.server.viewers,
         )
-        self.address = ""
 
     async def open(self) -> None:
         """Raises `ParameterError` or `RunError` for what cannot work; what may come later is waited for."""
         config = self._config
         self._session = self.core.sessions.open(DEFAULT, self._first_parameters(config))
-        for problem in await asyncio.to_thread(self._presets.damaged):
+        for problem in await asyncio.to_thread(self._web.presets.damaged):
             log.warning("%s", problem)
-        self._peers = Peers(PeerStreams(self.core.sessions, self._first), config.webrtc.settings())
-        extend = [partial(add_routes, peers=self._peers)]
-        self._server = HttpServer(self._context, await asyncio.to_thread(self._security), extend)
-        host, port = parse_address(config.server.listen)
-        self.address = await self._server.start(host, port)
+        await self._web.open(*parse_address(config.server.listen), await asyncio.to_thread(self._security))
         for address in reachable(self.address):
             log.info("the page is at %s", address)
         if config.bus.enabled:
@@ -100,6 +84,11 @@ class Service:
         if config.live.style_image is not None:
             self._kept.append(KeptStyle(config.live.style_image, self._session, self.core.notify))
         self._systemd.ready()
+
+    @property
+    def address(self) -> str:
+        """Of the page, from `open` on."""
+        return self._web.address
 
     async def reload(self, load: Callable[[], Config]) -> None:
         """Take over a changed configuration; one that is wrong changes nothing and is explained."""
@@ -122,23 +111,20 @@ class Service:
         await self._pulse.close()
         for kept in self._kept:
             await kept.close()
-        try:
-            await self._recordings.close()
-        except RunError as error:
-            log.error("%s", error)
         if self._bus is not None:
             await self._bus.close()
-        if self.address:
-            await self._peers.close()
-            await self._server.close()
+        try:
+            await self._web.close()
+        except RunError as error:
+            log.error("%s", error)
         await self.core.close()
 
     async def _take_over(self, new: Config) -> None:
         changed, self._config = differences(self._config, new), new
         live, server, recording = new.live, new.server, new.recording
         self._logs.set_level(new.log.level)
-        self._recordings.folder, self._recordings.name = recording.folder, recording.name
-        self._server.rates.per_second, self._context.viewers.most = server.requests_per_second, server.viewers
+        self._web.recordings.folder, self._web.recordings.name = recording.folder, recording.name
+        self._web.limit(server.requests_per_second, server.viewers)
         if {"live.source", "live.size"} & set(changed):
             await self._close(KeptSource)
             self._keep_source(new)
@@ -174,7 +160,7 @@ class Service:
         bus = BusServer(
             self.core.sessions,
             defaults=self._first,
-            presets=self._presets,
+            presets=self._web.presets,
             notice=lambda: self.core.notices[-1] if self.core.notices else "",
             page=lambda: self.address,
         )

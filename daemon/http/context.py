@@ -21,7 +21,6 @@ from driftcam.daemon.session.state import state
 from driftcam.engines.api import ParameterError
 
 VIEWERS = 16
-INTERNAL = ("metrics", "preview")  # sinks that nobody asked for
 
 
 async def no_metrics() -> bytes:
@@ -66,7 +65,7 @@ class Context:
         if known is not session or preview is None:
             preview = Preview()
             self._previews[session.name] = session, preview
-            session.add_sink(preview)
+            session.listen(preview.show, preview.show_placeholder)
             session.ended.add_done_callback(lambda _: self._forget(session, preview))
         return preview
 
@@ -80,7 +79,6 @@ class Context:
         """What the page shows of a session."""
         return {
             **state(session),
-            "sinks": [sink.name for sink in session.sinks if sink.name not in INTERNAL],
             "backend": self.core.supervisor.backend,
             "notices": list(self.core.notices),
             "recording": self.recordings.status(session),

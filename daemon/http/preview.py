@@ -23,9 +23,7 @@ class Side(StrEnum):
 
 
 class Preview:
-    """A sink that holds one result; readers that are late skip to the newest."""
-
-    name = "preview"
+    """Listens to a session and holds one result; readers that are late skip to the newest."""
 
     def __init__(self) -> None:
         self._result: Result | None = None
@@ -34,20 +32,13 @@ class Preview:
         self._placeholders = itertools.count(-1, -1)  # numbers that no result has
         self._encoded: dict[Side, tuple[int, asyncio.Future[bytes]]] = {}
 
-    async def room(self) -> None:
-        return
-
-    def offer(self, result: Result) -> bool:
+    def show(self, result: Result) -> None:
         self._result = result
         self._wake()
-        return True
 
     def show_placeholder(self, image: np.ndarray) -> None:
         now = time.monotonic_ns()
-        self.offer(Result(image, Picture(image, now, now), next(self._placeholders), False, 0.0, now))
-
-    async def close(self) -> None:
-        self.end()
+        self.show(Result(image, Picture(image, now, now), next(self._placeholders), False, 0.0, now))
 
     def end(self) -> None:
         """No result will follow; readers are let go."""

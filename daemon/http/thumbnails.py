@@ -8,8 +8,7 @@ import time
 import numpy as np
 from aiohttp import web
 
-from driftcam.daemon.browser import Viewer
-from driftcam.daemon.frames import Picture, model_size
+from driftcam.daemon.frames import Picture, Result, model_size
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
 from driftcam.daemon.http.preview import encode_jpeg
@@ -69,18 +68,17 @@ async def _painted(painter: Session, image: np.ndarray) -> np.ndarray:
     captured = time.monotonic_ns()
     done: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
 
-    def take(result: np.ndarray, of: int) -> None:
-        if of == captured and not done.done():
-            done.set_result(result.copy())
+    def take(result: Result) -> None:
+        if result.source.captured == captured and not done.done():
+            done.set_result(result.image)
 
-    viewer = Viewer(take)
-    painter.add_sink(viewer)
+    end = painter.listen(take)
     try:
         with painter.ingest.claim(NAME) as lease:
             lease.offer(Picture(image, captured, captured))
             return await done
     finally:
-        painter.remove_sink(viewer)
+        end()
 
 
 def operations(context: Context) -> list[Operation]:

@@ -56,9 +56,9 @@ class Metrics:
         for session in self._core.sessions:
             known = self._counting.get(session.name)
             if known is None or known[0] is not session:
-                sink = Counting(self._latency.labels(session.name), self._stages, session.name)
-                self._counting[session.name] = session, sink
-                session.add_sink(sink)
+                counting = Counting(self._latency.labels(session.name), self._stages, session.name)
+                self._counting[session.name] = session, counting
+                session.listen(counting.count)
         for name in [name for name in self._counting if self._core.sessions.get(name) is None]:
             del self._counting[name]
             self._reports.pop(name, None)
@@ -84,7 +84,7 @@ class Metrics:
         numbers = {session.name: session.statistics() for session in self._core.sessions}
         for key, name, about in COUNTERS:
             yield _counters(f"driftcam_frames_{name}", about, {each: row[key] for each, row in numbers.items()})
-        gated = {name: sink.gated for name, (_, sink) in list(self._counting.items())}
+        gated = {name: counting.gated for name, (_, counting) in list(self._counting.items())}
         yield _counters("driftcam_frames_gated", "Results that repeat the one before: nothing moved.", gated)
         for key, about in (("fps", "Results a second."), ("fps_in", "Frames a second.")):
             family = GaugeMetricFamily(f"driftcam_{key}", about, labels=["session"])
@@ -127,9 +127,7 @@ class Metrics:
 
 
 class Counting:
-    """A sink that only looks at the times of results."""
-
-    name = "metrics"
+    """Looks at the times of one session's results."""
 
     def __init__(self, latency: Any, stages: Histogram, session: str) -> None:
         self._latency = latency
@@ -137,19 +135,12 @@ class Counting:
         self._around = stages.labels(session, "transport")
         self.gated = 0
 
-    async def room(self) -> None:
-        return
-
-    def offer(self, result: Result) -> bool:
+    def count(self, result: Result) -> None:
         seconds, in_engine = (result.arrived - result.source.captured) / 1e9, result.process_ms / 1000
         self._latency.observe(seconds)
         self._engine.observe(in_engine)
         self._around.observe(max(0.0, seconds - in_engine))
         self.gated += result.skipped
-        return True
-
-    async def close(self) -> None:
-        return
 
 
 def _counters(name: str, about: str, by_session: Mapping[str, float]) -> CounterMetricFamily:

@@ -26,7 +26,7 @@ class Recordings:
         folder, name: of the next recording.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str = "driftcam") -> None:
         self.folder, self.name = folder, name
         self._running: dict[str, tuple[Session, Recorder]] = {}
         self._starting: set[str] = set()

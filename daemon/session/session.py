@@ -21,6 +21,9 @@ from driftcam.daemon.sinks import ShowsPlaceholders, Sink
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import Parameters
 
+Listener = Callable[[Result], None]
+"""Hears of each result, after the sinks; returns at once. It has no name, takes no room and does not fail."""
+
 WATCH_EVERY, PLACEHOLDER_TICKS = 0.25, 4  # seconds; a sink gets the same placeholder every so many
 
 
@@ -35,7 +38,7 @@ class Session:
         ingest: the door for frames.
         closed: nothing comes any more.
         trouble: why there are no results, as the placeholder says it, or empty.
-        failure: of the first sink that failed.
+        on_sink_failure: called with what went wrong when a sink was removed for it.
     """
 
     def __init__(
@@ -52,11 +55,11 @@ class Session:
         self.ingest = Ingest(name, stream, lambda: self.control.parameters)
         self.closed = False
         self._sinks: list[Sink] = []
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners: list[tuple[Listener, Callable[[np.ndarray], None]]] = []
         self._delivering = asyncio.create_task(self._deliver())
         self.trouble = ""
         self._watching = asyncio.create_task(self._watch()) if stream.live else None
-        self.failure: RunError | None = None
+        self.on_sink_failure: Callable[[RunError], None] = self._go_on_without
         self.delivered = 0
         self.dropped_by_sinks = 0
         self.first: float | None = None
@@ -104,10 +107,16 @@ class Session:
         if sink in self._sinks:
             self._sinks.remove(sink)
 
-    def on_result(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """`listener` is called after each result; returns what ends that."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+    def listen(
+        self, listener: Listener, on_placeholder: Callable[[np.ndarray], None] = lambda image: None
+    ) -> Callable[[], None]:
+        """`listener` is called with each result, `on_placeholder` as `ShowsPlaceholders.show_placeholder` is.
+
+        Returns what ends that.
+        """
+        pair = listener, on_placeholder
+        self._listeners.append(pair)
+        return lambda: self._listeners.remove(pair)
 
     def statistics(self) -> Mapping[str, Any]:
         """Numbers for people and for metrics."""
@@ -168,8 +177,8 @@ class Session:
             keep_bars(result)
             for sink in list(self._sinks):
                 await self._give(sink, result)
-            for listener in list(self._listeners):
-                listener()
+            for listener, _ in list(self._listeners):
+                listener(result)
 
     async def _give(self, sink: Sink, result: Result) -> None:
         try:
@@ -178,10 +187,11 @@ class Session:
             if not sink.offer(result):
                 self.dropped_by_sinks += 1
         except RunError as error:
-            self.failure = self.failure or error
             self.remove_sink(sink)
-            if self._sinks:
-                self._notify(f"{error}; the stream goes on without it")
+            self.on_sink_failure(error)
+
+    def _go_on_without(self, error: RunError) -> None:
+        self._notify(f"{error}; the stream goes on without it")
 
     async def _watch(self) -> None:
         """Show a picture that says what is wrong, for as long as there are no results."""
@@ -201,6 +211,8 @@ class Session:
             for sink in list(self._sinks):
                 if isinstance(sink, ShowsPlaceholders):
                     sink.show_placeholder(image)
+            for _, show in list(self._listeners):
+                show(image)
 
     def _why_no_picture(self) -> str:
         return why_no_picture(

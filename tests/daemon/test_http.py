@@ -155,11 +155,11 @@ async def test_a_picture_that_unpacks_to_gigabytes_is_refused(client: TestClient
 
 async def test_the_stream_skips_to_the_newest_picture(daemon: Daemon, client: TestClient) -> None:
     preview = daemon.context.preview(daemon.session)
-    preview.offer(result(1001, 10))
+    preview.show(result(1001, 10))
     response = await client.get("/result.mjpeg")
     assert brightness(await next_jpeg(response)) == pytest.approx(10, abs=2)
     for sequence in range(2, 30):
-        preview.offer(result(1000 + sequence, sequence * 4))
+        preview.show(result(1000 + sequence, sequence * 4))
     assert brightness(await next_jpeg(response)) == pytest.approx(29 * 4, abs=2)
     source = await client.get("/source.mjpeg")
     assert brightness(await next_jpeg(source)) == pytest.approx(255 - 29 * 4, abs=2)
@@ -254,7 +254,7 @@ async def test_a_preset_stays_in_its_folder(daemon: Daemon, client: TestClient, 
 
 async def test_a_snapshot_is_the_newest_picture(daemon: Daemon, client: TestClient) -> None:
     for kind in ("png", "jpg"):
-        daemon.context.preview(daemon.session).offer(result(5000, 77))
+        daemon.context.preview(daemon.session).show(result(5000, 77))
         response = await client.get(f"/api/snapshot?format={kind}&side=result")
         assert response.content_type == f"image/{'jpeg' if kind == 'jpg' else 'png'}"
         assert brightness(await response.read()) == pytest.approx(77, abs=2)

@@ -1,0 +1,81 @@
+"""The web server with all that it serves: page, API, media, presets and recordings; of `run` and of `serve`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from driftcam.daemon.browser import PeerStreams
+from driftcam.daemon.config.folders import state_folder
+from driftcam.daemon.http.context import VIEWERS, Context
+from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.daemon.service.logs import Recent
+from driftcam.daemon.session.core import Core
+from driftcam.daemon.session.presets import Presets
+from driftcam.daemon.session.recordings import Recordings
+from driftcam.engines.api import Parameters
+from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
+
+
+async def no_metrics(viewers: int) -> bytes:
+    """Where nobody counts."""
+    return b""
+
+
+class Web:
+    """From `open` to `close`, which ends the recordings, too.
+
+    `settings` are those of WebRTC; `unready` as in `Context`; `expose` gives all numbers and is told of the viewers.
+
+    Attributes:
+        recordings, presets: what they are called.
+        address: of the page, from `open` on.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        recordings: Recordings,
+        recent: Recent,
+        *,
+        defaults: Callable[[], Parameters] = Parameters,
+        settings: Settings = Settings(),  # noqa: B008 (it cannot be changed)
+        unready: Callable[[], str] = lambda: "",
+        expose: Callable[[int], Awaitable[bytes]] = no_metrics,
+        viewers: int = VIEWERS,
+    ) -> None:
+        self.recordings, self.presets = recordings, Presets(state_folder() / "presets")
+        self._viewers = Room(viewers)
+        self._context = Context(
+            *(core, self.presets, recordings, recent),
+            unready=unready,
+            expose=lambda: expose(self._viewers.taken),
+            viewers=self._viewers,
+        )
+        self._peers = Peers(PeerStreams(core.sessions, defaults), settings)
+        self._server: HttpServer | None = None
+        self.address = ""
+
+    async def open(self, host: str, port: int, security: Security | None = None) -> str:
+        """Listen; the page's address. Raises `ParameterError` where the port cannot be had."""
+        self._server = HttpServer(self._context, security, [partial(add_routes, peers=self._peers)])
+        self.address = await self._server.start(host, port)
+        return self.address
+
+    def limit(self, requests_per_second: float, viewers: int) -> None:
+        """From now on."""
+        self._viewers.most = viewers
+        if self._server is not None:
+            self._server.rates.per_second = requests_per_second
+
+    async def close(self) -> None:
+        """Recordings are complete then. Raises `RunError` where one could not be finished, after all the rest."""
+        try:
+            await self._peers.close()
+            await self.recordings.close()
+        finally:
+            if self._server is not None:
+                await self._server.close()
