@@ -110,7 +110,7 @@ def _systemctl(system: bool, *arguments: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Raises `RunError`."""
-    from driftcam.daemon.session.presets import write_whole
+    from driftcam.daemon.files import write_whole
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

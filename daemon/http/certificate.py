@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 import socket
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from driftcam.daemon.addresses import lan_addresses
+from driftcam.daemon.files import write_whole
 from driftcam.engines.api import ParameterError
 
 VALID = datetime.timedelta(days=800)  # Apple's systems refuse more than 825
@@ -56,8 +56,8 @@ def _make(folder: Path, certificate: Path, key: Path, names: Collection[str]) ->
     )
     pem = serialization.Encoding.PEM
     secret = private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write(key, secret)
-    _write(certificate, made.public_bytes(pem))
+    write_whole(key, secret)
+    write_whole(certificate, made.public_bytes(pem))
     return made
 
 
@@ -66,13 +66,3 @@ def _names(names: Collection[str]) -> list[x509.GeneralName]:
     hosts: list[x509.GeneralName] = [x509.DNSName(name) for name in sorted(known) if name.isascii()]
     addresses = ["127.0.0.1", "::1", *lan_addresses()]
     return hosts + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """For its owner's eyes only, and never half."""
-    half = path.with_suffix(".new")
-    half.unlink(missing_ok=True)
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    half.replace(path)

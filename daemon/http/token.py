@@ -9,6 +9,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from driftcam.daemon.files import write_whole
 from driftcam.engines.api import ParameterError
 
 COOKIE = "driftcam"
@@ -28,9 +29,7 @@ def _make(path: Path) -> str:
     token = secrets.token_urlsafe(32)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token + "\n")
+        write_whole(path, f"{token}\n".encode(), replace=False)
     except FileExistsError:  # another process was quicker
         return read(path)
     except OSError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
 from driftcam.daemon.errors import RunError
+from driftcam.daemon.files import write_whole
 from driftcam.engines.api import ParameterError, Parameters
 
 MAX_BYTES = 64 * 1024
@@ -107,22 +106,3 @@ class Presets:
     def _choice(self) -> str:
         names = self.names()
         return f"choose from: {', '.join(names[:20])}" if names else "there is no preset yet; save one first"
-
-
-def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """The file appears with all of `data` or stays as it was. Raises `OSError`."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
