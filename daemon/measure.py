@@ -1,4 +1,4 @@
-"""Rates, percentiles and memory. The clock is passed in."""
+"""Percentiles, memory, processes."""
 
 from __future__ import annotations
 
@@ -6,34 +6,6 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
-
-
-class Rate:
-    """Events per second over the last seconds.
-
-    Attributes:
-        total: events so far.
-    """
-
-    def __init__(self, window: float = 2.0) -> None:
-        self._window = window
-        self._times: deque[float] = deque()
-        self.total = 0
-
-    def add(self, now: float) -> None:
-        self.total += 1
-        self._times.append(now)
-        self._forget(now)
-
-    def value(self, now: float) -> float:
-        self._forget(now)
-        if len(self._times) < 2:
-            return 0.0
-        return (len(self._times) - 1) / max(now - self._times[0], 1e-9)
-
-    def _forget(self, now: float) -> None:
-        while self._times and now - self._times[0] > self._window:
-            self._times.popleft()
 
 
 class Samples:
@@ -56,16 +28,6 @@ class Samples:
         """Median of the last `count`, 0 without samples."""
         newest = list(self._values)[-count:]
         return float(np.median(newest)) if newest else 0.0
-
-
-def peak_memory_mb(pid: int | str = "self") -> float | None:
-    """The most memory that a process has had resident, or None where the system does not say."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    kilobytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return round(int(kilobytes) / 1024, 1) if kilobytes else None
 
 
 def is_stopped(pid: int) -> bool:

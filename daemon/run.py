@@ -18,7 +18,6 @@ from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result, model_size
-from driftcam.daemon.measure import peak_memory_mb
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.feed import feed
@@ -29,6 +28,7 @@ from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.sources import Source, open_source
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 
 if TYPE_CHECKING:

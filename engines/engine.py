@@ -14,6 +14,7 @@ from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, place_in
+from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import explain, open_backend
@@ -26,7 +27,6 @@ from driftcam.engines.image.pixels import as_rgb
 from driftcam.engines.image.shift import Shift
 from driftcam.engines.image.similarity import SimilarityGate
 from driftcam.engines.insight import insight
-from driftcam.engines.memory import peak_memory_mb
 from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models, open_source
 from driftcam.engines.motion.anchor import Anchor

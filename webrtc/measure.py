@@ -7,13 +7,19 @@ from collections import deque
 
 
 class Rate:
-    """Events per second over the last seconds."""
+    """Events per second over the last seconds.
+
+    Attributes:
+        total: events so far.
+    """
 
     def __init__(self, window: float = 2.0) -> None:
         self._window = window
         self._times: deque[float] = deque()
+        self.total = 0
 
     def add(self, now: float) -> None:
+        self.total += 1
         self._times.append(now)
         self._forget(now)
 

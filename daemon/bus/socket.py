@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 from pathlib import Path
 
 from driftcam.daemon.config.folders import runtime_folder
 from driftcam.engines.api import ParameterError
+from driftcam.engines.api.bus import peer_user
 
 NAME = "bus.sock"
-CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 LONGEST_PATH = 107  # bytes, of the kernel
 
 
@@ -48,8 +47,7 @@ def listen(folder: Path | None = None) -> tuple[socket.socket, Path]:
 
 def same_user(sock: socket.socket) -> bool:
     """Whether the other end of a connection belongs to this user."""
-    _, uid, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-    return uid == os.getuid()
+    return peer_user(sock) == os.getuid()
 
 
 def _make_private(folder: Path) -> None:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.frames import Picture, fitted
-from driftcam.daemon.measure import Rate
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.webrtc.latest import Latest
+from driftcam.webrtc.measure import Rate
 
 FAR = 60 * 10**9  # ns between a frame's capture and its arrival that cannot be
 QUICK_AREA = 512 * 512

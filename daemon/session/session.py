@@ -12,14 +12,15 @@ import numpy as np
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result, keep_bars
-from driftcam.daemon.measure import Rate, Samples
+from driftcam.daemon.measure import Samples
+from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
-from driftcam.daemon.session.placeholder import placeholder
 from driftcam.daemon.session.waiting import why_no_picture
 from driftcam.daemon.sinks import ShowsPlaceholders, Sink
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import Parameters
+from driftcam.webrtc.measure import Rate
 
 Listener = Callable[[Result], None]
 """Hears of each result, after the sinks; returns at once. It has no name, takes no room and does not fail."""

@@ -23,6 +23,7 @@ import fcntl
 import json
 import mmap
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -232,6 +233,12 @@ def create_memory(count: int, slot_bytes: int) -> int:
     os.ftruncate(fd, count * slot_bytes)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return fd
+
+
+def peer_user(sock: socket.socket) -> int:
+    """The user (uid) at the other end of a Unix socket."""
+    credentials = struct.Struct("iII")  # pid, uid, gid
+    return credentials.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))[1]
 
 
 class SlotLedger:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from driftcam.engines.api.bus import (
     SlotPool,
     describe,
     encode,
+    peer_user,
 )
 from driftcam.engines.api.errors import ParameterError
 
@@ -249,6 +249,5 @@ def default_path() -> Path:
 
 
 def _check_user(sock: socket.socket) -> None:
-    _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    if uid != os.getuid():
+    if (uid := peer_user(sock)) != os.getuid():
         raise BusError(f"the daemon belongs to another user ({uid})")

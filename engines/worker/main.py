@@ -33,9 +33,9 @@ from driftcam.engines.api.bus import (
     encode,
 )
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
 from driftcam.engines.api.parameters import Parameters
-from driftcam.engines.memory import peak_memory_mb
 from driftcam.engines.worker.fork_server import become_a_child, stay_alone
 from driftcam.engines.worker.inbox import Inbox
 from driftcam.engines.worker.streams import HostedStream
