@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from driftcam.daemon.addresses import reachable
+from driftcam.daemon.admission import Limits
 from driftcam.daemon.bus.server import BusServer
 from driftcam.daemon.config.config import Config, differences
 from driftcam.daemon.config.file import ConfigError
@@ -24,7 +25,6 @@ from driftcam.daemon.service.logs import Logs
 from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.pulse import Pulse
 from driftcam.daemon.service.systemd import Systemd
-from driftcam.daemon.session.admission import Limits
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.keeping import Kept, KeptSink, KeptSource, KeptStyle
 from driftcam.daemon.session.recordings import Recordings

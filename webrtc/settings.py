@@ -7,9 +7,20 @@ from typing import Any
 
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
-from driftcam.engines.api import ParameterError
-
 CODECS = ("H264", "VP8")
+
+
+class SettingError(ValueError):
+    """A value that cannot be used. The message names the field, the value and what to do.
+
+    Attributes:
+        field, value: what was given.
+        advice: what would be accepted.
+    """
+
+    def __init__(self, field: str, value: object, advice: str) -> None:
+        self.field, self.value, self.advice = field, value, advice
+        super().__init__(f"{field}: {value!r} cannot be used; {advice}")
 
 
 @dataclass(frozen=True)
@@ -27,9 +38,9 @@ class Bitrates:
         for name in ("start", "least", "most"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 50_000 <= value <= 100_000_000:
-                raise ParameterError(f"bitrates.{name}", value, "give bits per second from 50000 to 100000000")
+                raise SettingError(f"bitrates.{name}", value, "give bits per second from 50000 to 100000000")
         if not self.least <= self.start <= self.most:
-            raise ParameterError("bitrates.start", self.start, f"give {self.least} to {self.most} (least to most)")
+            raise SettingError("bitrates.start", self.start, f"give {self.least} to {self.most} (least to most)")
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,15 @@ class IceServer:
 
     def __post_init__(self) -> None:
         if not self.urls:
-            raise ParameterError("ice_servers.urls", self.urls, "give at least one stun: or turn: address")
+            raise SettingError("ice_servers.urls", self.urls, "give at least one stun: or turn: address")
         for url in self.urls:
             try:
                 parse_stun_turn_uri(url)
             except (ValueError, TypeError):
                 advice = "write stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]"
-                raise ParameterError("ice_servers.urls", url, advice) from None
+                raise SettingError("ice_servers.urls", url, advice) from None
             if url.startswith("turn") and not (self.username and self.credential):
-                raise ParameterError("ice_servers.username", self.username, f"{url} wants a username and a credential")
+                raise SettingError("ice_servers.username", self.username, f"{url} wants a username and a credential")
 
     def to_dict(self) -> dict[str, Any]:
         """As `RTCPeerConnection` in a browser takes it."""
@@ -82,12 +93,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.codecs or any(codec not in CODECS for codec in self.codecs):
-            raise ParameterError("codecs", self.codecs, f"give one or both of {', '.join(CODECS)}")
+            raise SettingError("codecs", self.codecs, f"give one or both of {', '.join(CODECS)}")
         for name, most in (("peers", 256), ("negotiating", 256)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise ParameterError(name, value, f"give a whole number from 1 to {most}")
+                raise SettingError(name, value, f"give a whole number from 1 to {most}")
         for name in ("connect_timeout", "silence_timeout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 120:
-                raise ParameterError(name, value, "give seconds from 1 to 120")
+                raise SettingError(name, value, "give seconds from 1 to 120")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+
+NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
+"""What a stream may be called."""
+DEFAULT_NAME = "live"
 
 Listener = Callable[[np.ndarray, int], None]
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from driftcam.daemon.session.control import changed
+from driftcam.daemon.changes import changed
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT, checked_name
 from driftcam.daemon.session.state import state

@@ -36,7 +36,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _parameters(options: argparse.Namespace, model: ModelFiles) -> Parameters:
     """Raises `ParameterError`, also for what the model cannot do."""
-    from driftcam.daemon.session.control import changed
+    from driftcam.daemon.changes import changed
 
     changes = given(options)
     parameters = changed(Parameters(), changes) if changes else Parameters()

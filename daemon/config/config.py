@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from driftcam.daemon.admission import Limits
+from driftcam.daemon.changes import changed
 from driftcam.daemon.config.folders import recordings_folder, state_folder
 from driftcam.daemon.config.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
-from driftcam.daemon.session.admission import Limits
-from driftcam.daemon.session.control import changed
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
-from driftcam.webrtc.settings import Bitrates, IceServer, Settings
+from driftcam.webrtc.settings import Bitrates, IceServer, SettingError, Settings
 
 ENVIRONMENT = "DRIFTCAM_"
 Positive = Annotated[float, Field(gt=0, le=3600)]
@@ -220,9 +220,12 @@ class WebRtc(Section):
 
     def settings(self) -> Settings:
         """Raises `ParameterError`."""
-        servers = tuple(IceServer(each.urls, each.username, each.credential) for each in self.ice_servers)
-        bitrates = Bitrates(self.start_bitrate, self.least_bitrate, self.most_bitrate)
-        return Settings(servers, self.codecs, bitrates, self.peers)
+        try:
+            servers = tuple(IceServer(each.urls, each.username, each.credential) for each in self.ice_servers)
+            bitrates = Bitrates(self.start_bitrate, self.least_bitrate, self.most_bitrate)
+            return Settings(servers, self.codecs, bitrates, self.peers)
+        except SettingError as error:
+            raise ParameterError(error.field, error.value, error.advice) from None
 
 
 class Recording(Section):

@@ -6,10 +6,10 @@ import asyncio
 
 from aiohttp import web
 
+from driftcam.daemon.changes import parameters_json
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
 from driftcam.daemon.http.schemas import ref
-from driftcam.daemon.session.control import parameters_json
 from driftcam.daemon.session.presets import SIZE_FIELDS
 from driftcam.engines.api import Parameters
 

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from driftcam.daemon.admission import Limits
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.engine.supervisor import Supervisor
-from driftcam.daemon.session.admission import Limits
 from driftcam.daemon.session.sessions import Sessions
 
 NOTICES = 5

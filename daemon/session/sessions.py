@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
+from driftcam.daemon.admission import Limits, refusal
 from driftcam.daemon.engine.supervisor import Supervisor
 from driftcam.daemon.measure import free_memory_mb
-from driftcam.daemon.session.admission import Limits, refusal
 from driftcam.daemon.session.session import Session
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.webrtc.stream import DEFAULT_NAME, NAME
 
-NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
-DEFAULT = "live"
+DEFAULT = DEFAULT_NAME
 
 
 def checked_name(name: object) -> str:

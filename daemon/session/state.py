@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftcam.daemon.session.control import parameters_json
+from driftcam.daemon.changes import parameters_json
 from driftcam.daemon.session.session import Session
 
 

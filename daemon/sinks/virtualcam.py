@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from driftcam.daemon.frames import Result
-from driftcam.daemon.session.placeholder import placeholder
+from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.sinks.loopback import CameraLost, LoopbackCamera, open_camera
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.fitting import fit_image

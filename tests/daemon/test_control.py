@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftcam.daemon.session.control import changed
+from driftcam.daemon.changes import changed
 from driftcam.engines.api import ParameterError, Parameters
 
 json_values = st.recursive(

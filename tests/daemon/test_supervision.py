@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driftcam.daemon.admission import Limits
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import EngineState
 from driftcam.daemon.frames import Picture, Result
-from driftcam.daemon.session.admission import Limits
+from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.session.core import Core
-from driftcam.daemon.session.placeholder import placeholder
 from driftcam.daemon.session.session import Session
 from driftcam.engines.api import ParameterError, Parameters
 from tests.daemon import standin

@@ -16,7 +16,7 @@ import pyvirtualcam
 from pyvirtualcam.camera import register_backend
 
 from driftcam.daemon.frames import Picture, Result
-from driftcam.daemon.session.placeholder import placeholder
+from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.sinks import loopback, v4l2, virtualcam
 from driftcam.daemon.sinks.loopback import CameraLost, LoopbackCamera
 from driftcam.daemon.sinks.virtualcam import VirtualCameraSink, find_device, next_due

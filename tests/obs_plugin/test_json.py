@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from driftcam.daemon.changes import changed
 from driftcam.daemon.frames import model_size
-from driftcam.daemon.session.control import changed
 from driftcam.engines.api import Parameters
 from tests.obs_plugin.conftest import ADDRESS
 
