@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SEED ?= 1
+JOBS ?= auto
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-vm check soak chaos format bench bench-against train obs-plugin clean
+.PHONY: help setup demo run test test-alone test-vm check soak chaos format bench bench-against train \
+  obs-plugin clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,8 +21,12 @@ demo: setup ## stylise the shipped clip, write demo/, then serve the live page (
 run: setup ## live test picture on the page; ARGS="--source webcam --style great-wave" for your own
 	$(BIN)/driftcam run --source test --sink page $(ARGS)
 
-test: check ## lint, types and every test
-	$(BIN)/python -m pytest
+test: check ## lint, types and every test, in as many processes as there are cores (SEED=2 for another order)
+	$(BIN)/python -m pytest -m "not serial" --randomly-seed=$(SEED) -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m serial --randomly-seed=$(SEED)
+
+test-alone: $(VENV)/.installed-dev ## every test file in a process of its own, in random order (SEED=2 for another one)
+	$(BIN)/python -m scripts.test_alone --seed $(SEED) $(ARGS)
 
 test-vm: $(VENV)/.installed-dev ## the virtual camera with real v4l2loopback, in a small virtual machine (as root)
 	tests/system/vm/run.sh $(abspath $(BIN))/python

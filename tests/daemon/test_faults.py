@@ -161,6 +161,7 @@ async def patch(run: Running, changes: dict) -> tuple[int, dict]:
         return response.status, await response.json()
 
 
+@pytest.mark.serial
 async def test_latency_stays_flat_when_the_engine_is_slower_than_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STANDIN_DELAY_MS", "150")  # the source gives a frame every 33 ms
     report = await start_run("test", "page", frames=15).task

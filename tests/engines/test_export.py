@@ -25,7 +25,7 @@ from driftcam.engines.models.embedded.model import embedded_specs
 from tests.engines.conftest import SMALL
 from tests.engines.test_checkpoints import LAYOUTS, full_vae, tiny_unet, tiny_vae
 
-pytestmark = pytest.mark.timeout(900)  # an export takes minutes on a machine that is busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # an export takes minutes on a machine that is busy
 
 # Largest difference over the largest value of the reference.
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}

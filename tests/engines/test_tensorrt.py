@@ -23,7 +23,7 @@ from driftcam.engines.backends.tensorrt.library import PROVIDER, check_fit, load
 from tests.engines import engine_text
 from tests.engines.conftest import SMALL
 
-pytestmark = pytest.mark.timeout(900)  # an export takes minutes on a machine that is busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # an export takes minutes on a machine that is busy
 
 TARGETS = ("sm75", "sm86", "sm89", "sm120")
 

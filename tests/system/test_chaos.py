@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from scripts.chaos.faults import FAULTS
 from scripts.chaos.run import chaos, growth
 from scripts.chaos.victim import Load
 from tests.daemon import standin
+
+pytestmark = pytest.mark.serial
 
 
 def test_the_daemon_outlives_every_fault(tmp_path: Path) -> None:

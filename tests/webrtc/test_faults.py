@@ -23,6 +23,8 @@ from driftcam.webrtc.stream import Refused
 from tests.webrtc.conftest import Camera, Client, Server, serving
 from tests.webrtc.relay import relayed, without_candidates
 
+pytestmark = pytest.mark.serial
+
 SOAK = bool(os.environ.get("DRIFTCAM_SOAK"))
 
 

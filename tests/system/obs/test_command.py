@@ -18,6 +18,8 @@ from tests.obs_plugin.peer import Peer
 from tests.system.obs.rig import DRIFTCAM, ROOT, Obs, poll
 from tests.system.obs.scenes import add_colour, add_filter
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture
 def peer(obs: Obs) -> Iterator[Peer]:

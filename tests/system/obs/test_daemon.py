@@ -21,6 +21,8 @@ from driftcam.engines.api.styles import STYLE_NAMES
 from tests.system.obs.rig import CANVAS, DRIFTCAM, ROOT, Obs, free_port, poll, renders_on
 from tests.system.obs.scenes import FILTER, add_colour, add_filter
 
+pytestmark = pytest.mark.serial
+
 PHOTOGRAPH = ROOT / "tests" / "data" / "astronaut.jpg"
 GREY, RED = "charcoal-wash", "inferno"  # styles that even a median colour tells apart
 BOLD = {"strength": 1.0, "freedom": 0.3, "steps": 1, "detail": 256}

@@ -13,6 +13,8 @@ from tests.obs_plugin.peer import Client, Peer
 from tests.system.obs.rig import Obs, poll, renders_on
 from tests.system.obs.scenes import FILTER, add_colour, add_filter, set_colour
 
+pytestmark = pytest.mark.serial
+
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 

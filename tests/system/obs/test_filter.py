@@ -14,6 +14,8 @@ from tests.obs_plugin.peer import Client, Peer
 from tests.system.obs.rig import CANVAS, Obs, poll
 from tests.system.obs.scenes import FILTER, add_colour, add_filter, set_colour
 
+pytestmark = pytest.mark.serial
+
 RED, GREEN, BLUE, CYAN = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 255, 255)
 
 

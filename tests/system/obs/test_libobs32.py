@@ -13,6 +13,8 @@ import pytest
 from tests.obs_plugin.peer import Peer
 from tests.system.obs.rig import ROOT, start_display
 
+pytestmark = pytest.mark.serial
+
 PACKAGES = ("pylibobs==32.2.2", "av==12.3.0", "cffi")  # this av brings the FFmpeg 6 that this libobs wants
 
 

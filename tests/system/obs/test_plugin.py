@@ -11,6 +11,8 @@ from tests.obs_plugin.peer import Peer
 from tests.system.obs.rig import ROOT, Obs, poll
 from tests.system.obs.scenes import add_colour, add_filter
 
+pytestmark = pytest.mark.serial
+
 
 def test_without_a_daemon_the_source_is_shown_and_the_reason_is_told(obs: Obs, scene: str) -> None:
     add_colour(obs, scene, "red", (255, 0, 0))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pytest
 
 from driftcam.daemon.sources.url import UrlSource
 from tests.system.obs.rig import Obs, free_port, poll
 from tests.system.obs.scenes import add_colour
+
+pytestmark = pytest.mark.serial
 
 
 def test_obs_sends_its_picture_to_the_daemons_source(obs: Obs, scene: str) -> None:

@@ -17,6 +17,8 @@ from tests.daemon import standin
 from tests.daemon.conftest import ROOT
 from tests.daemon.test_serve import free_port
 
+pytestmark = pytest.mark.serial
+
 HERE = Path(__file__).parent
 CONFIG = """
 [server]
