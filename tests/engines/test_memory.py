@@ -18,6 +18,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
 def test_memory_is_flat_within_one_per_cent_over_10000_frames():
     engine = Engine(Parameters(width=64, height=64, steps=1))
