@@ -13,7 +13,8 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import Sessions
 from driftcam.daemon.sound import Chunk, Sound
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.webrtc.stream import Listener, Refused, Stream
+from driftcam.webrtc.operation import Refused
+from driftcam.webrtc.stream import Listener, Stream
 
 ALIKE = 0.05  # shapes that differ by less are cropped instead
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.config.folders import state_folder
@@ -15,7 +14,7 @@ from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.presets import Presets
 from driftcam.daemon.session.recordings import Recordings
 from driftcam.engines.api import Parameters
-from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.http import operations
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
 
@@ -61,7 +60,7 @@ class Web:
 
     async def open(self, host: str, port: int, security: Security | None = None) -> str:
         """Listen; the page's address. Raises `ParameterError` where the port cannot be had."""
-        self._server = HttpServer(self._context, security, [partial(add_routes, peers=self._peers)])
+        self._server = HttpServer(self._context, security, operations(self._peers))
         self.address = await self._server.start(host, port)
         return self.address
 

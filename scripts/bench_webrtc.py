@@ -107,14 +107,15 @@ class WithStrip:
 @contextlib.asynccontextmanager
 async def serving(streams: Any) -> AsyncIterator[str]:
     """Our peers over `streams`; the page's address."""
-    from driftcam.webrtc.http import add_routes
+    from driftcam.webrtc.http import operations
+    from driftcam.webrtc.operation import route
     from driftcam.webrtc.peers import Peers
     from driftcam.webrtc.settings import Settings
 
     peers = Peers(streams, Settings())
     app = web.Application()
     add_page(app)
-    add_routes(app, peers)
+    route(app, operations(peers))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -1,4 +1,4 @@
-"""WHIP (RFC 9725), WHEP and the page's own connection, as routes of an aiohttp application.
+"""WHIP (RFC 9725), WHEP and the page's own connection, as operations over HTTP.
 
     POST   /whip/SESSION       an offer (application/sdp) → 201, the answer, Location, ETag, Link: rel="ice-server"
     PATCH  /whip/SESSION/ID    later candidates (application/trickle-ice-sdpfrag), If-Match → 204
@@ -11,18 +11,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from aiohttp import web
 
+from driftcam.webrtc.operation import Content, Operation, Refused, Schema
 from driftcam.webrtc.peer import Peer
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.sdp import MOST_BYTES, Role, read_fragment
 from driftcam.webrtc.settings import IceServer
-from driftcam.webrtc.stream import Refused
 
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 DEFAULT_SESSION = "live"
+ABOUT = {
+    Role.PUBLISHER: "send pictures (WHIP, RFC 9725)",
+    Role.VIEWER: "look on (WHEP)",
+    Role.BOTH: "send pictures and look on over one connection, as the page does",
+}
+ERROR: Schema = {"$ref": "#/components/schemas/Error"}
 NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
 CORS = {
     "Access-Control-Allow-Origin": "*",  # what may be done is decided by the token, which no browser sends by itself
@@ -33,20 +40,61 @@ CORS = {
 }
 
 
-def add_routes(app: web.Application, peers: Peers) -> None:
-    """Whoever calls this guards the routes: token, `Host` and `Origin` are checked by the application."""
+PEERS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["id", "role", "session", "state"],
+        "properties": {name: {"type": "string"} for name in ("id", "role", "session", "state")},
+    },
+}
+ICE_SERVERS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["urls"],
+        "properties": {
+            "urls": {"type": "array", "items": {"type": "string"}},
+            "username": {"type": "string"},
+            "credential": {"type": "string"},
+        },
+    },
+}
+
+
+def operations(peers: Peers) -> list[Operation]:
+    """Whoever serves them guards them: token, `Host` and `Origin` are checked by the application."""
     handlers = _Handlers(peers)
-    for role in Role:
-        for path in (f"/{_prefix(role)}", f"/{_prefix(role)}/{{session}}"):
-            app.router.add_post(path, handlers.answered(role, handlers.post))
-            app.router.add_route("OPTIONS", path, handlers.options)
-        path = f"/{_prefix(role)}/{{session}}/{{peer}}"
-        app.router.add_patch(path, handlers.answered(role, handlers.patch))
-        app.router.add_delete(path, handlers.answered(role, handlers.delete))
-        app.router.add_get(path, handlers.answered(role, handlers.get))
-        app.router.add_route("OPTIONS", path, handlers.options)
-    app.router.add_get("/api/peers", handlers.list)
-    app.router.add_get("/api/ice-servers", handlers.ice_servers)
+    known = Content("all peers", PEERS)
+    servers = Content("for an RTCPeerConnection", ICE_SERVERS)
+    return [
+        *(operation for role in Role for operation in _operations(role, handlers)),
+        Operation("GET", "/api/peers", handlers.list, "who is connected over WebRTC", {200: known}),
+        Operation("GET", "/api/ice-servers", handlers.ice_servers, "STUN and TURN servers", {200: servers}),
+    ]
+
+
+def _operations(role: Role, handlers: _Handlers) -> Iterator[Operation]:
+    cross = role is not Role.BOTH  # which is for the page alone
+    offer = Content("an offer (SDP)", {"type": "string"}, SDP)
+    later = Content("later candidates", {"type": "string"}, FRAGMENT)
+    answers = {201: Content("the answer (SDP); Location and ETag name the peer", {"type": "string"}, SDP)}
+    nothing = Content("no content")
+
+    def one(method: str, path: str, handler: Callable, about: str, answers: Mapping, **more: Any) -> Operation:
+        served = handlers.answered(role, handler)
+        return Operation(method, path, served, about, answers, cross_origin=cross, **more)
+
+    for path in (f"/{_prefix(role)}", f"/{_prefix(role)}/{{session}}"):
+        yield one("POST", path, handlers.post, ABOUT[role], answers, body=offer)
+        yield one("OPTIONS", path, handlers.options, "what may be sent", {204: nothing}, public=cross)
+    path = f"/{_prefix(role)}/{{session}}/{{peer}}"
+    matches = {"If-Match": "the ETag of the answer"}
+    yield one("PATCH", path, handlers.patch, "later candidates", {204: nothing}, body=later, headers=matches)
+    yield one("DELETE", path, handlers.delete, "end the connection", {200: nothing})
+    gone = Content("it has ended, and why", ERROR)
+    yield one("GET", path, handlers.get, "whether it lives", {204: Content("it does"), 410: gone})
+    yield one("OPTIONS", path, handlers.options, "what may be sent", {204: nothing}, public=cross)
 
 
 def _prefix(role: Role) -> str:
@@ -66,10 +114,7 @@ class _Handlers:
             try:
                 response = await handler(request, role)
             except Refused as error:
-                retry = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
-                response = web.json_response(
-                    {"field": error.field, "message": str(error)}, status=error.status, headers=retry
-                )
+                response = error.answer()
             response.headers.update(CORS)
             return response
 
@@ -110,11 +155,11 @@ class _Handlers:
         self._peer(request, role)
         return web.Response(status=204)
 
-    async def options(self, request: web.Request) -> web.Response:
+    async def options(self, request: web.Request, role: Role) -> web.Response:
         """Before a page of another origin may ask; RFC 9725 wants the types too."""
         is_peer = "peer" in request.match_info
         accept = {"Accept-Patch": FRAGMENT} if is_peer else {"Accept-Post": SDP}
-        response = web.Response(status=204, headers={**CORS, **accept})
+        response = web.Response(status=204, headers=accept)
         for link in self._links:
             response.headers.add("Link", link)
         return response

@@ -16,9 +16,10 @@ from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcicetransport import RTCIceCandidate
 
 from driftcam.webrtc.audio import AudioOut, Microphone
+from driftcam.webrtc.operation import Refused
 from driftcam.webrtc.sdp import Offer, Role, with_start_bitrate
 from driftcam.webrtc.settings import Settings
-from driftcam.webrtc.stream import Refused, Stream
+from driftcam.webrtc.stream import Stream
 from driftcam.webrtc.video import VideoIn, VideoOut
 
 CHECK_EVERY = 1.0

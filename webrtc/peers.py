@@ -8,10 +8,11 @@ from typing import Any
 
 from driftcam.webrtc.adjust import adjust
 from driftcam.webrtc.audio import Microphone
+from driftcam.webrtc.operation import Refused
 from driftcam.webrtc.peer import Peer
 from driftcam.webrtc.sdp import Role, read_offer
 from driftcam.webrtc.settings import Settings
-from driftcam.webrtc.stream import Refused, Streams
+from driftcam.webrtc.stream import Streams
 
 REMEMBERED = 64
 RETRY_AFTER = 5
@@ -34,9 +35,9 @@ class Peers:
         offer = read_offer(text, role)
         waiting = self._negotiating + sum(not peer.connected for peer in self._peers.values())
         if len(self._peers) + self._negotiating >= self.settings.peers:
-            raise Refused(503, f"there are {self.settings.peers} peers already", RETRY_AFTER)
+            raise Refused(503, f"there are {self.settings.peers} peers already", retry_after=RETRY_AFTER)
         if waiting >= self.settings.negotiating:
-            raise Refused(503, "too many peers are connecting", RETRY_AFTER)
+            raise Refused(503, "too many peers are connecting", retry_after=RETRY_AFTER)
         self._negotiating += 1
         try:
             stream = await self._streams.join(name, publishes=role is not Role.VIEWER)

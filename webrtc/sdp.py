@@ -9,7 +9,7 @@ from enum import StrEnum
 from aiortc import sdp
 from aiortc.rtcicetransport import RTCIceCandidate
 
-from driftcam.webrtc.stream import Refused
+from driftcam.webrtc.operation import Refused
 
 MOST_BYTES = 64 * 1024
 MOST_CANDIDATES = 64

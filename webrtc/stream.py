@@ -42,17 +42,3 @@ class Streams(Protocol):
     async def join(self, name: str, *, publishes: bool) -> Stream:
         """A place at the stream `name`; `publishes`: the peer will offer frames. Raises `Refused`."""
         ...
-
-
-class Refused(Exception):
-    """A request that is not served. `str()` is one line for people.
-
-    Attributes:
-        status: of the HTTP answer.
-        retry_after: seconds after which another try makes sense, or None.
-        field: what it is about, for programs; `source` where another publisher took over.
-    """
-
-    def __init__(self, status: int, text: str, retry_after: int | None = None, field: str | None = None) -> None:
-        super().__init__(text)
-        self.status, self.retry_after, self.field = status, retry_after, field

@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import web
 
 from driftcam.daemon.http.limits import Room
-from driftcam.daemon.http.operation import Refused
 from driftcam.daemon.http.preview import Preview
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
@@ -19,6 +18,7 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.daemon.session.state import state
 from driftcam.engines.api import ParameterError
+from driftcam.webrtc.operation import Refused
 
 VIEWERS = 16
 
@@ -56,7 +56,7 @@ class Context:
         session = self.core.sessions.get(name)
         if session is None:
             names = ", ".join(each.name for each in self.core.sessions) or "there is none"
-            raise Refused(404, f"session: there is no {name!r}; choose from: {names}", "session")
+            raise Refused(404, f"session: there is no {name!r}; choose from: {names}", field="session")
         return session
 
     def preview(self, session: Session) -> Preview:

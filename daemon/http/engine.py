@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused, Schema, query_choice, query_number
+from driftcam.daemon.http.query import query_choice, query_number
 from driftcam.daemon.http.schemas import many, ref
 from driftcam.daemon.service.logs import LEVELS, RECENT
+from driftcam.webrtc.operation import SESSION, Content, Operation, Refused, Schema
 
 
 def operations(context: Context) -> list[Operation]:

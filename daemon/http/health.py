@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import Content, Operation
 from driftcam.daemon.http.schemas import ref
+from driftcam.webrtc.operation import Content, Operation
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 

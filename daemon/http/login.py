@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from driftcam.daemon.http.operation import Content, Operation, Refused
 from driftcam.daemon.http.token import COOKIE, Gate
+from driftcam.webrtc.operation import Content, Operation, Refused
 
 PATH = "/api/login"
 MONTH = 30 * 24 * 3600
@@ -18,7 +18,7 @@ def operations(gate: Gate | None, secure: bool) -> list[Operation]:
         response = web.Response(status=204)
         if gate is not None:
             if not gate.knows_token(request.headers.get("Authorization")):
-                raise Refused(401, "token: it is not the right one; it is in the daemon's token file", "token")
+                raise Refused(401, "token: it is not the right one; it is in the daemon's token file", field="token")
             # Strict: no foreign page can make a browser use it.
             response.set_cookie(
                 COOKIE, gate.cookie, max_age=MONTH, httponly=True, samesite="Strict", secure=secure, path="/"

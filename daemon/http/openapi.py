@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from driftcam.daemon.http.operation import Content, Operation
 from driftcam.daemon.http.schemas import ref, schemas
+from driftcam.webrtc.operation import Content, Operation
 
 EVERYWHERE = "a value, a header or the token is not accepted, or there were too many requests"
 FAILED = "the daemon cannot do it now: it is busy, or a disk is full"
@@ -55,6 +55,10 @@ def _describe(operation: Operation) -> dict[str, Any]:
         for name in names
     ]
     parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()]
+    parameters += [
+        {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+        for name, about in operation.headers.items()
+    ]
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import Operation, Refused
 from driftcam.engines.api.styles import STYLES
+from driftcam.webrtc.operation import Operation, Refused
 from driftcam.webrtc.page import FOLDER
 
 STYLE_PICTURES = FOLDER / "styles"

@@ -7,12 +7,13 @@ import asyncio
 from aiohttp import web
 
 from driftcam.daemon.http.context import Context, no_vector
-from driftcam.daemon.http.operation import SESSION, Content, Operation, read_json
 from driftcam.daemon.http.page import has_picture
+from driftcam.daemon.http.query import read_json
 from driftcam.daemon.http.schemas import many, ref
 from driftcam.daemon.pictures import decode_picture
 from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.styles import STYLES
+from driftcam.webrtc.operation import SESSION, Content, Operation
 
 
 def operations(context: Context) -> list[Operation]:

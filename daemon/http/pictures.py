@@ -8,9 +8,10 @@ import contextlib
 from aiohttp import web
 
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused, query_choice
 from driftcam.daemon.http.preview import Side
+from driftcam.daemon.http.query import query_choice
 from driftcam.daemon.sinks.snapshot import encode_snapshot
+from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 BOUNDARY = "driftcam-frame"
 WRITE_PATIENCE = 10.0

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from driftcam.daemon.changes import parameters_json
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
 from driftcam.daemon.http.schemas import ref
 from driftcam.daemon.session.presets import SIZE_FIELDS
 from driftcam.engines.api import Parameters
+from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 PATH = "/api/presets/{name}"
 
@@ -59,7 +59,7 @@ async def _known(context: Context, request: web.Request) -> str:
     """Its name. Raises `ParameterError`, or `Refused` where there is none."""
     name = request.match_info["name"]
     if not await asyncio.to_thread(context.presets.exists, name):
-        raise Refused(404, f"preset: there is no {name!r}", "preset")
+        raise Refused(404, f"preset: there is no {name!r}", field="preset")
     return name
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import SESSION, Content, Operation
 from driftcam.daemon.http.schemas import ref
+from driftcam.webrtc.operation import SESSION, Content, Operation
 
 PATH = "/api/recording"
 

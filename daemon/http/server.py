@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -31,11 +31,12 @@ from driftcam.daemon.http.connections import Silent
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.guard import HEADERS, refusal
 from driftcam.daemon.http.limits import Rates, Room
-from driftcam.daemon.http.operation import Content, Handler, Operation, Refused, refused
+from driftcam.daemon.http.query import refused
 from driftcam.daemon.http.token import COOKIE, Gate
 from driftcam.daemon.pictures import MAX_BYTES
 from driftcam.daemon.session.recordings import Conflict
 from driftcam.engines.api import ParameterError
+from driftcam.webrtc.operation import Content, Handler, Operation, Refused, route
 
 RESOURCES = (page, state, parameters, thumbnails, presets, pictures, recording, engine, health)
 PATIENCE = 30.0  # seconds for a request with an end, its body included
@@ -65,14 +66,14 @@ class Security:
 class HttpServer:
     """Serves on one address from `start` to `close`.
 
-    `extend` gets the application and adds its own routes, which are guarded as all the others.
+    `more` operations are served, documented and guarded as all the others.
     """
 
     def __init__(
         self,
         context: Context,
         security: Security | None = None,
-        extend: Sequence[Callable[[web.Application], None]] = (),
+        more: Iterable[Operation] = (),
     ) -> None:
         self._security = security or Security()
         self._gate = Gate(self._security.token) if self._security.token else None
@@ -86,14 +87,11 @@ class HttpServer:
         self.operations = [operation for resource in RESOURCES for operation in resource.operations(context)]
         self.operations += login.operations(self._gate, self._security.tls is not None)
         self.operations += share.operations(lambda: self._address, self._security)
-        self.operations.append(self._document())
+        self.operations += [*more, self._document()]
         self.app = web.Application(middlewares=[self._explained, self._guarded], client_max_size=MAX_BYTES)
         self.app.on_response_prepare.append(_add_headers)
         self._by_route = {(each.method, each.path): each for each in self.operations}
-        for each in self.operations:
-            self.app.router.add_route(each.method, each.path, each.handler)
-        for add in extend:
-            add(self.app)
+        route(self.app, self.operations)
 
     async def start(self, host: str, port: int) -> str:
         """Listen; returns the page's address. Raises `ParameterError` where the port cannot be had."""
@@ -160,16 +158,17 @@ class HttpServer:
         """Host and Origin are checked before anything else, then the rate, then the token."""
         security, headers = self._security, request.headers
         self._silent.asked(request.protocol)
-        origin = None if self._is_open_to_pages(request) else headers.get("Origin")
+        operation = self._operation(request)
+        origin = None if self._is_open_to_pages(request, operation) else headers.get("Origin")
         reason = refusal(headers.get("Host"), origin, local=security.local, names=security.hosts)
         if reason is not None:
             raise Refused(403, reason)
         if wait := self.rates.wait(request.remote or "", time.monotonic()):
             raise Refused(429, f"too many requests; wait {wait:.1f} s", retry_after=wait)
-        operation = self._operation(request)
-        public = (operation and operation.public) or (request.method == "OPTIONS" and is_media(request.path))
-        if not (public or self._knows(request)):
-            raise Refused(401, "token: send Authorization: Bearer with what is in the daemon's token file", "token")
+        if not ((operation is not None and operation.public) or self._knows(request)):
+            raise Refused(
+                401, "token: send Authorization: Bearer with what is in the daemon's token file", field="token"
+            )
         if operation is not None and operation.streams:
             return await handler(request)
         with self._at_once.place() as free:
@@ -178,14 +177,14 @@ class HttpServer:
             async with asyncio.timeout(PATIENCE):
                 return await handler(request)
 
-    def _is_open_to_pages(self, request: web.Request) -> bool:
-        """Whether pages of other origins may ask: for media alone, and only who has the token (no cookie is asked for).
+    def _is_open_to_pages(self, request: web.Request, operation: Operation | None) -> bool:
+        """Whether pages of other origins may ask: only who has the token (no cookie is asked for).
 
         Before they ask, browsers send OPTIONS, which changes nothing and tells nothing.
         """
-        if not is_media(request.path):
+        if operation is None or not operation.cross_origin:
             return False
-        if request.method == "OPTIONS":
+        if operation.public:
             return True
         return self._gate is not None and self._gate.knows_token(request.headers.get("Authorization"))
 
@@ -206,11 +205,6 @@ def about_us(record: logging.LogRecord) -> bool:
     """Whether a line of aiohttp's belongs in the log: that somebody sent what is no HTTP does not, it got its 400."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError)
-
-
-def is_media(path: str) -> bool:
-    """WHIP and WHEP, which players on other pages use too."""
-    return path.startswith(("/whip", "/whep"))
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -11,8 +11,8 @@ import segno
 from aiohttp import web
 
 from driftcam.daemon.addresses import reachable
-from driftcam.daemon.http.operation import Content, Operation
 from driftcam.daemon.http.schemas import ref
+from driftcam.webrtc.operation import Content, Operation
 
 LOCAL = (
     "Driftcam listens to this machine only. To use it from a phone in the same network, start it with"

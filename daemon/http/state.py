@@ -8,9 +8,9 @@ import contextlib
 from aiohttp import WSMsgType, web
 
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
 from driftcam.daemon.http.schemas import many, ref
 from driftcam.daemon.session.session import Session
+from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 EVERY = 0.5
 

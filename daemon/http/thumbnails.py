@@ -10,12 +10,12 @@ from aiohttp import web
 
 from driftcam.daemon.frames import Picture, Result, model_size
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.operation import SESSION, Content, Operation, Refused
 from driftcam.daemon.http.preview import encode_jpeg
 from driftcam.daemon.http.schemas import ref
 from driftcam.daemon.session.session import Session
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 NAME = "thumbnails"  # of the session that paints them
 AREA = 128 * 96

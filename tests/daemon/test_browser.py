@@ -8,7 +8,6 @@ import ssl
 import stat
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -32,10 +31,10 @@ from driftcam.daemon.http.share import qr_code
 from driftcam.daemon.http.tls import tls_context
 from driftcam.daemon.session.recordings import Recordings
 from driftcam.engines.api import ParameterError
-from driftcam.webrtc.http import SDP, add_routes
+from driftcam.webrtc.http import SDP, operations
+from driftcam.webrtc.operation import Refused
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
-from driftcam.webrtc.stream import Refused
 from tests.daemon.http_daemon import START, Daemon, daemon_in, until
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -149,7 +148,7 @@ async def test_media_is_open_to_pages_of_other_origins_that_have_the_token_and_n
     peers = Peers(PeerStreams(daemon.core.sessions), Settings())
 
     def server(security: Security) -> TestServer:
-        return TestServer(HttpServer(daemon.context, security, [partial(add_routes, peers=peers)]).app)
+        return TestServer(HttpServer(daemon.context, security, operations(peers)).app)
 
     async with TestClient(server(OUTSIDE)) as client:
         for path in ("/whip/live", "/whep/live", "/whep/live/some-peer"):

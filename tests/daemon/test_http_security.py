@@ -23,6 +23,7 @@ from driftcam.daemon.http.page import FILES
 from driftcam.daemon.http.server import HttpServer, Security
 from driftcam.daemon.http.token import COOKIE, Gate, read_or_make
 from driftcam.engines.api import ParameterError
+from driftcam.webrtc.operation import Operation
 from tests.daemon.http_daemon import START, Daemon, daemon_in
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -143,11 +144,21 @@ async def test_routes_of_another_room_are_guarded_too(daemon: Daemon) -> None:
     async def whip(request: web.Request) -> web.Response:
         return web.Response(text="peer")
 
-    server = HttpServer(daemon.context, OUTSIDE, extend=[lambda app: app.router.add_post("/whip", whip) and None])
+    more = [
+        Operation("POST", "/whip", whip, "send", cross_origin=True),
+        Operation("OPTIONS", "/whip", whip, "what may be sent", cross_origin=True, public=True),
+        Operation("POST", "/own", whip, "for pages of ours"),
+    ]
+    server = HttpServer(daemon.context, OUTSIDE, more=more)
+    foreign = {"Origin": "https://player.example"}
     async with TestClient(TestServer(server.app)) as client:
         assert (await client.post("/whip")).status == 401
         assert await (await client.post("/whip", headers=BEARER)).text() == "peer"
         assert (await client.post("/whip", headers=BEARER | {"Host": "evil.example"})).status == 403
+        assert (await client.post("/whip", headers=BEARER | foreign)).status == 200
+        assert (await client.options("/whip", headers=foreign)).status == 200
+        assert (await client.post("/whip", headers=foreign)).status == 403
+        assert (await client.post("/own", headers=BEARER | foreign)).status == 403
 
 
 def test_the_token_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:

@@ -13,9 +13,13 @@ import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, Phase, given, settings
 
+from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.http.openapi import document
 from driftcam.daemon.http.page import FILES
 from driftcam.daemon.http.server import HttpServer, Security
+from driftcam.webrtc.http import FRAGMENT, SDP, operations
+from driftcam.webrtc.peers import Peers
+from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import daemon_in
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
@@ -49,11 +53,13 @@ class Server(threading.Thread):
 
     async def _serve(self) -> None:
         async with daemon_in(self._folder) as daemon:
-            server = HttpServer(daemon.context, Security(requests_per_second=10_000))
+            peers = Peers(PeerStreams(daemon.core.sessions), Settings())
+            server = HttpServer(daemon.context, Security(requests_per_second=10_000), operations(peers))
             address = await server.start("127.0.0.1", 0)
             async with daemon.frames():
                 self.ready.set_result((address, server))
                 await self._end_asked.wait()
+            await peers.close()
             await server.close()
 
     def end(self) -> None:
@@ -82,6 +88,18 @@ def test_every_route_is_in_the_document_and_nothing_else(served: tuple[str, Http
     assert in_document == routed
 
 
+def test_whip_and_whep_are_in_the_document(served: tuple[str, HttpServer]) -> None:
+    paths = document(served[1].operations)["paths"]
+    for prefix in ("/whip", "/whep", "/api/peers"):
+        assert SDP in paths[f"{prefix}/{{session}}"]["post"]["requestBody"]["content"]
+        assert SDP in paths[f"{prefix}/{{session}}"]["post"]["responses"]["201"]["content"]
+        peer = paths[f"{prefix}/{{session}}/{{peer}}"]
+        assert peer.keys() == {"patch", "delete", "get", "options"}
+        assert FRAGMENT in peer["patch"]["requestBody"]["content"]
+        assert [each["name"] for each in peer["patch"]["parameters"]] == ["session", "peer", "If-Match"]
+    assert {"/api/peers", "/api/ice-servers"} <= paths.keys()
+
+
 def test_every_reference_leads_somewhere(served: tuple[str, HttpServer]) -> None:
     described = document(served[1].operations)
     references = set(re.findall(r"#/components/schemas/(\w+)", str(described)))
@@ -93,6 +111,8 @@ def test_every_reference_leads_somewhere(served: tuple[str, HttpServer]) -> None
 def test_whatever_is_sent_is_answered_as_the_document_says(served: tuple[str, HttpServer]) -> None:
     """No 5xx, no hang, no status, type or body that the document does not know."""
     address, _ = served
+    for media in (SDP, FRAGMENT):
+        schemathesis.serializer(media)(lambda context, value: str(value).encode(errors="replace"))
     schema = schemathesis.openapi.from_url(f"{address}api/openapi.json").exclude(path=STREAMS)
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import (

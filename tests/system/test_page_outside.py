@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -17,7 +16,7 @@ from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.http.certificate import self_signed
 from driftcam.daemon.http.server import HttpServer, Security
 from driftcam.daemon.http.tls import tls_context
-from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.http import operations
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import Daemon, daemon_in
@@ -46,7 +45,7 @@ async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Out
         certificate, key, _ = self_signed(tmp_path_factory.mktemp("tls"))
         peers = Peers(PeerStreams(daemon.core.sessions), Settings())
         security = Security(TOKEN, local=False, requests_per_second=1000, tls=tls_context(certificate, key))
-        server = HttpServer(daemon.context, security, [partial(add_routes, peers=peers)])
+        server = HttpServer(daemon.context, security, operations(peers))
         address = await server.start(lan_addresses()[0], 0)
         async with daemon.frames():
             yield Outside(daemon, peers, address)

@@ -7,7 +7,6 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import av
@@ -15,7 +14,7 @@ import pytest
 
 from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.http.server import HttpServer, Security
-from driftcam.webrtc.http import add_routes
+from driftcam.webrtc.http import operations
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import Daemon, daemon_in, until
@@ -47,7 +46,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Daemon, str]]:
     """A daemon whose stand-in engine gives negatives, and its address."""
     async with daemon_in(folder) as daemon:
         peers = Peers(PeerStreams(daemon.core.sessions), Settings())
-        server = HttpServer(daemon.context, Security(TOKEN), [partial(add_routes, peers=peers)])
+        server = HttpServer(daemon.context, Security(TOKEN), operations(peers))
         try:
             yield daemon, await server.start("127.0.0.1", 0)
         finally:

@@ -17,10 +17,11 @@ from aiohttp import web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
-from driftcam.webrtc.http import SDP, add_routes
+from driftcam.webrtc.http import SDP, operations
+from driftcam.webrtc.operation import Refused, route
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
-from driftcam.webrtc.stream import Listener, Refused
+from driftcam.webrtc.stream import Listener
 
 SIZE = (160, 96)
 
@@ -108,7 +109,7 @@ async def serving(settings: Settings | None = None, delay: float = 0.0, lag: flo
     stream = PassThrough(delay, lag)
     peers = Peers(Streams(stream), settings or Settings())
     app = web.Application()
-    add_routes(app, peers)
+    route(app, operations(peers))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftcam.webrtc.http import SDP
+from driftcam.webrtc.operation import Refused
 from driftcam.webrtc.sdp import Role, read_fragment, read_offer, with_start_bitrate
 from driftcam.webrtc.settings import Settings
-from driftcam.webrtc.stream import Refused
 from tests.webrtc.conftest import Camera, Client, Server, serving
 from tests.webrtc.relay import relayed, without_candidates
 
