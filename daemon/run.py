@@ -26,7 +26,8 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
-from driftcam.daemon.sources import Source, open_source
+from driftcam.daemon.sources import Source
+from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles

@@ -26,8 +26,8 @@ from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.pulse import Pulse
 from driftcam.daemon.service.systemd import Systemd
 from driftcam.daemon.session.core import Core
-from driftcam.daemon.session.keeping import Kept, KeptSink, KeptSource, KeptStyle
 from driftcam.daemon.session.recordings import Recordings
+from driftcam.daemon.session.retry import Retrying, RetryingSink, RetryingSource, RetryingStyle
 from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.daemon.web import Web
 from driftcam.engines.api import ParameterError, Parameters
@@ -52,7 +52,7 @@ class Service:
         command = worker_command(engine.implementation or None, engine.model())
         limits = Limits(most=config.sessions.most, least_fps=config.sessions.least_fps)
         self.core = Core(command, notify=log.warning, patience=patience, limits=limits, model=engine.kind)
-        self._kept: list[Kept] = []
+        self._retrying: list[Retrying] = []
         self._bus: BusServer | None = None
         self._metrics = Metrics(self.core)
         self._pulse = Pulse(self.core, self._metrics, systemd)
@@ -78,11 +78,11 @@ class Service:
             log.info("the page is at %s", address)
         if config.bus.enabled:
             self._start_bus()
-        self._keep_source(config)
-        self._keep_sinks(config)
+        self._open_source(config)
+        self._open_sinks(config)
         self._pulse.start()
         if config.live.style_image is not None:
-            self._kept.append(KeptStyle(config.live.style_image, self._session, self.core.notify))
+            self._retrying.append(RetryingStyle(config.live.style_image, self._session, self.core.notify))
         self._systemd.ready()
 
     @property
@@ -109,8 +109,8 @@ class Service:
         """Free everything; recordings are complete then."""
         self._systemd.stopping()
         await self._pulse.close()
-        for kept in self._kept:
-            await kept.close()
+        for each in self._retrying:
+            await each.close()
         if self._bus is not None:
             await self._bus.close()
         try:
@@ -126,35 +126,35 @@ class Service:
         self._web.recordings.folder, self._web.recordings.name = recording.folder, recording.name
         self._web.limit(server.requests_per_second, server.viewers)
         if {"live.source", "live.size"} & set(changed):
-            await self._close(KeptSource)
-            self._keep_source(new)
+            await self._close(RetryingSource)
+            self._open_source(new)
         if "live.sinks" in changed:
-            await self._close(KeptSink)
-            self._keep_sinks(new)
+            await self._close(RetryingSink)
+            self._open_sinks(new)
         if "live.style_image" in changed:
-            await self._close(KeptStyle)
+            await self._close(RetryingStyle)
             if live.style_image is not None:
-                self._kept.append(KeptStyle(live.style_image, self._session, self.core.notify))
+                self._retrying.append(RetryingStyle(live.style_image, self._session, self.core.notify))
         if "live.parameters" in changed:
             await self._session.control.change(live.parameters or Parameters().to_dict())
         log.info("the configuration was read again: %s", ", ".join(changed) or "nothing has changed")
         if later := [name for name in changed if name not in AT_ONCE]:
             self.core.notify(f"takes effect with the next start: {', '.join(later)}")
 
-    async def _close(self, kind: type[Kept]) -> None:
-        for kept in [kept for kept in self._kept if isinstance(kept, kind)]:
-            await kept.close()
-            self._kept.remove(kept)
+    async def _close(self, kind: type[Retrying]) -> None:
+        for each in [each for each in self._retrying if isinstance(each, kind)]:
+            await each.close()
+            self._retrying.remove(each)
 
-    def _keep_source(self, config: Config) -> None:
+    def _open_source(self, config: Config) -> None:
         if config.live.source:
             size = parse_size(config.live.size) if config.live.size else None
             spec = parse_source(config.live.source)
-            self._kept.append(KeptSource(spec, self._session, size, self.core.notify))
+            self._retrying.append(RetryingSource(spec, self._session, size, self.core.notify))
 
-    def _keep_sinks(self, config: Config) -> None:
+    def _open_sinks(self, config: Config) -> None:
         for text in config.live.sinks:
-            self._kept.append(KeptSink(parse_sink(text), self._session, self.core.notify))
+            self._retrying.append(RetryingSink(parse_sink(text), self._session, self.core.notify))
 
     def _start_bus(self) -> None:
         bus = BusServer(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from driftcam.daemon.config.specs import Spec, area_option, device_number, fps_option, size_option
 from driftcam.daemon.frames import Picture
 from driftcam.daemon.sound import Sound
 
@@ -42,27 +41,3 @@ class Source(Protocol):
     sound: Sound | None
 
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]: ...
-
-
-def open_source(spec: Spec, notify: Callable[[str], None]) -> Source:
-    """Blocking. Raises `ParameterError` with one clear line. `notify` is called from the source's thread."""
-    if spec.kind == "clip":
-        from driftcam.daemon.sources.clip import ClipSource
-
-        return ClipSource(spec.argument, notify)
-    if spec.kind == "url":
-        from driftcam.daemon.sources.url import UrlSource
-
-        return UrlSource(spec.argument, notify)
-    if spec.kind == "webcam":
-        from driftcam.daemon.sources.webcam import WebcamSource, Wish
-
-        wish = Wish(size_option(spec), fps_option(spec), spec.options.get("format", ""))
-        return WebcamSource(device_number(spec.argument) or 0, notify, wish)
-    if spec.kind == "screen":
-        from driftcam.daemon.sources.screen import ScreenSource
-
-        return ScreenSource(int(spec.argument or 0), area_option(spec), fps_option(spec), notify)
-    from driftcam.daemon.sources.pattern import PatternSource
-
-    return PatternSource()

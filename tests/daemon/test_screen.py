@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from driftcam.daemon.config.specs import parse_source
-from driftcam.daemon.sources import open_source, screen
+from driftcam.daemon.sources import screen
+from driftcam.daemon.sources.opening import open_source
 from driftcam.daemon.sources.screen import ScreenSource
 from driftcam.engines.api import ParameterError
 

@@ -1,4 +1,4 @@
-"""Keeps the live session's source and sinks going: whatever fails is tried again, nothing else stops for it."""
+"""The live session's source, sinks and style picture: whatever fails is tried again, nothing else stops for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from driftcam.daemon.session.feed import feed
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
-from driftcam.daemon.sources import Source, open_source
+from driftcam.daemon.sources import Source
+from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError
 
 RETRY_FIRST, RETRY_MOST = 1.0, 15.0
@@ -25,19 +26,19 @@ LOOK_EVERY = 1.0
 USUAL_FPS = 30.0
 
 
-class Kept(ABC):
+class Retrying(ABC):
     """Something that is opened, used until it fails, and opened again. `close` ends that."""
 
     def __init__(self, name: str, notify: Callable[[str], None]) -> None:
         self.name, self._notify = name, notify
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(self._retry())
 
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _keep(self) -> None:
+    async def _retry(self) -> None:
         told, delay = "", RETRY_FIRST
         while True:
             try:
@@ -58,7 +59,7 @@ class Kept(ABC):
         self._loop.call_soon_threadsafe(self._notify, line)
 
 
-class KeptSource(Kept):
+class RetryingSource(Retrying):
     """Gives a session its frames. `size` is the model's; None follows the source."""
 
     def __init__(
@@ -83,7 +84,7 @@ class KeptSource(Kept):
         await feed(source, session, self._lease, threading.Event(), last=False)
 
 
-class KeptSink(Kept):
+class RetryingSink(Retrying):
     """Takes a session's results."""
 
     def __init__(self, spec: Spec, session: Session, notify: Callable[[str], None]) -> None:
@@ -116,7 +117,7 @@ class KeptSink(Kept):
         return "waiting for the first picture" if self._session.source else "there is no source yet"
 
 
-class KeptStyle(Kept):
+class RetryingStyle(Retrying):
     """Uses a picture's style, once there is an engine that can look at it."""
 
     def __init__(self, path: Path, session: Session, notify: Callable[[str], None]) -> None:

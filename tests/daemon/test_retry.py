@@ -16,8 +16,8 @@ from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.pulse import EVERY, Pulse
 from driftcam.daemon.service.systemd import Systemd
-from driftcam.daemon.session import keeping
-from driftcam.daemon.session.keeping import KeptSink, KeptSource, KeptStyle
+from driftcam.daemon.session import retry
+from driftcam.daemon.session.retry import RetryingSink, RetryingSource, RetryingStyle
 from driftcam.engines.api import ParameterError
 from tests.daemon.conftest import ROOT, write_clip
 from tests.daemon.http_daemon import Daemon, daemon_in, until
@@ -25,15 +25,15 @@ from tests.daemon.http_daemon import Daemon, daemon_in, until
 
 @pytest_asyncio.fixture
 async def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Daemon]:
-    monkeypatch.setattr(keeping, "RETRY_FIRST", 0.05)
-    monkeypatch.setattr(keeping, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(retry, "RETRY_FIRST", 0.05)
+    monkeypatch.setattr(retry, "LOOK_EVERY", 0.05)
     async with daemon_in(tmp_path) as daemon:
         yield daemon
 
 
 async def test_a_source_that_is_not_there_yet_is_taken_when_it_comes(daemon: Daemon, tmp_path: Path) -> None:
     spec = parse_source(f"clip:{tmp_path / 'later.mp4'}")
-    kept = KeptSource(spec, daemon.session, None, daemon.core.notify)
+    retrying = RetryingSource(spec, daemon.session, None, daemon.core.notify)
     await until(lambda: daemon.lines)
     assert "later.mp4" in daemon.lines[0]
     write_clip(tmp_path / "half.mp4", size=(320, 160)).rename(tmp_path / "later.mp4")
@@ -42,15 +42,15 @@ async def test_a_source_that_is_not_there_yet_is_taken_when_it_comes(daemon: Dae
     parameters = daemon.session.control.parameters
     assert parameters.width / parameters.height == pytest.approx(2, rel=0.1), "the source's shape"
     assert len(daemon.lines) == 1, "the same trouble is told once"
-    await kept.close()
+    await retrying.close()
     assert daemon.session.source == "", "another may come now"
 
 
 async def test_a_source_is_changed_without_the_session_ending(daemon: Daemon, tmp_path: Path) -> None:
-    first = KeptSource(parse_source("test"), daemon.session, (64, 64), daemon.core.notify)
+    first = RetryingSource(parse_source("test"), daemon.session, (64, 64), daemon.core.notify)
     await until(lambda: daemon.session.delivered > 0)
     await first.close()
-    second = KeptSource(
+    second = RetryingSource(
         parse_source(f"clip:{write_clip(tmp_path / 'a.mp4')}"), daemon.session, None, daemon.core.notify
     )
     delivered = daemon.session.delivered
@@ -88,8 +88,8 @@ async def test_a_sink_is_opened_again_until_it_works(daemon: Daemon, monkeypatch
             raise ParameterError("sink", "virtualcam", "there is no virtual camera")
         return Camera()
 
-    monkeypatch.setattr(keeping, "open_sink", open_sink)
-    kept = KeptSink(Spec("virtualcam"), daemon.session, daemon.core.notify)
+    monkeypatch.setattr(retry, "open_sink", open_sink)
+    retrying = RetryingSink(Spec("virtualcam"), daemon.session, daemon.core.notify)
     async with daemon.frames():
         await until(lambda: daemon.lines)
         Camera.absent = False
@@ -97,19 +97,19 @@ async def test_a_sink_is_opened_again_until_it_works(daemon: Daemon, monkeypatch
         Camera.opened[0].broken = True
         await until(lambda: len(Camera.opened) == 2 and Camera.opened[1].results > 3)
         assert Camera.opened[0].closed
-        await kept.close()
+        await retrying.close()
         assert Camera.opened[1].closed
         assert Camera.opened[1] not in daemon.session.sinks
     assert sum("there is no virtual camera" in line for line in daemon.lines) == 1
 
 
 async def test_a_style_picture_is_used_as_soon_as_there_is_an_engine(daemon: Daemon, tmp_path: Path) -> None:
-    kept = KeptStyle(tmp_path / "none.jpg", daemon.session, daemon.core.notify)
+    retrying = RetryingStyle(tmp_path / "none.jpg", daemon.session, daemon.core.notify)
     await until(lambda: daemon.lines)
-    await kept.close()
-    kept = KeptStyle(ROOT / "tests" / "data" / "astronaut.jpg", daemon.session, daemon.core.notify)
+    await retrying.close()
+    retrying = RetryingStyle(ROOT / "tests" / "data" / "astronaut.jpg", daemon.session, daemon.core.notify)
     await until(lambda: daemon.session.control.parameters.style_vector is not None)
-    await kept.close()
+    await retrying.close()
 
 
 class Telling(Systemd):
