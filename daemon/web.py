@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.config.folders import state_folder
 from driftcam.daemon.http.context import VIEWERS, Context
-from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.limits import ConcurrencyLimit
 from driftcam.daemon.http.server import HttpServer, Security
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
@@ -47,7 +47,7 @@ class Web:
         viewers: int = VIEWERS,
     ) -> None:
         self.recordings, self.presets = recordings, Presets(state_folder() / "presets")
-        self._viewers = Room(viewers)
+        self._viewers = ConcurrencyLimit(viewers)
         self._context = Context(
             *(core, self.presets, recordings, recent),
             unready=unready,

@@ -23,7 +23,7 @@ from driftcam.webrtc.stream import Stream
 from driftcam.webrtc.video import VideoIn, VideoOut
 
 CHECK_EVERY = 1.0
-CLOSE_PATIENCE = 5.0
+CLOSE_TIMEOUT = 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -124,7 +124,7 @@ class Peer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            async with asyncio.timeout(CLOSE_PATIENCE):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
         except (TimeoutError, ConnectionError, OSError) as error:
             logger.warning("a connection did not close well: %r", error)

@@ -266,6 +266,13 @@ class Config(BaseSettings):
     recording: Recording = Field(default_factory=Recording)
     log: Log = Field(default_factory=Log)
 
+    @model_validator(mode="after")
+    def _check_parameters(self) -> Config:
+        """The first parameters are those of the model that is loaded."""
+        if self.engine.kind is not None:
+            self.live.first_parameters().check_model(self.engine.kind)
+        return self
+
 
 def differences(old: Config, new: Config) -> list[str]:
     """`section.field` of everything that is not the same."""

@@ -131,6 +131,7 @@ def _explain(problem: Any, path: Path, text: str, environ: Mapping[str, str], fl
     place: Place = tuple(str(part) for part in problem["loc"])
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
+        place = place or ("live", "parameters")  # which engine and parameters only say together
         in_table = place[-1] == "parameters"
         place = (*place, cause.field) if in_table else place
         reason = f"{cause.value!r} cannot be used; {cause.advice}"

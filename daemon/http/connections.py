@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-PATIENCE = 20.0  # seconds from a connection to its first whole request
+TIMEOUT = 20.0  # seconds from a connection to its first whole request
 EVERY = 2.0
 
 
-class Silent:
+class IdleTimeout:
     """`sweep` is told which connections there are, `asked` which of them have sent a request."""
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Silent:
         there = set(connections)
         self._asked &= there
         self._since = {each: self._since.get(each, now) for each in there - self._asked}
-        return [each for each, since in self._since.items() if now - since > PATIENCE]
+        return [each for each, since in self._since.items() if now - since > TIMEOUT]
 
     async def sweep(self, connections: Callable[[], Iterable[Any]]) -> None:
         """Until it is cancelled; `connections` gives aiohttp's protocols."""
         while True:
-            await asyncio.sleep(min(EVERY, PATIENCE))
+            await asyncio.sleep(min(EVERY, TIMEOUT))
             for connection in self.overdue(connections(), time.monotonic()):
                 if connection.transport is not None:
                     connection.transport.abort()

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.limits import ConcurrencyLimit
 from driftcam.daemon.http.preview import Preview
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
@@ -45,7 +45,7 @@ class Context:
     recent: Recent
     unready: Callable[[], str] = lambda: ""
     expose: Callable[[], Awaitable[bytes]] = no_metrics
-    viewers: Room = field(default_factory=lambda: Room(VIEWERS))
+    viewers: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(VIEWERS))
 
     def __post_init__(self) -> None:
         self._previews: dict[str, tuple[Session, Preview]] = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 MOST_CLIENTS = 1024
 
 
-class Rates:
+class RateLimiter:
     """A bucket of requests for every client: `per_second` on average, twice as many at once."""
 
     def __init__(self, per_second: float) -> None:
@@ -28,14 +28,14 @@ class Rates:
         return 0.0 if allowed else (1 - left) / self.per_second
 
 
-class Room:
+class ConcurrencyLimit:
     """A number of places."""
 
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, 0
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[bool]:
+    def slot(self) -> Iterator[bool]:
         """Whether there was one; it is free again afterwards."""
         if self.taken >= self.most:
             yield False

@@ -14,8 +14,8 @@ from driftcam.daemon.sinks.snapshot import encode_snapshot
 from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 BOUNDARY = "driftcam-frame"
-WRITE_PATIENCE = 10.0
-PICTURE_PATIENCE = 2.0
+WRITE_TIMEOUT = 10.0
+PICTURE_TIMEOUT = 2.0
 FORMATS = {"png": "image/png", "jpg": "image/jpeg"}
 SIDES = tuple(side.value for side in Side)
 
@@ -41,7 +41,7 @@ def operations(context: Context) -> list[Operation]:
         kind = query_choice(request, "format", FORMATS, "png")
         preview = context.preview(context.session(request))
         try:
-            async with asyncio.timeout(PICTURE_PATIENCE):
+            async with asyncio.timeout(PICTURE_TIMEOUT):
                 result = await preview.after(0)
                 while result is not None and result.sequence < 0:  # a placeholder
                     result = await preview.after(result.sequence)
@@ -64,7 +64,7 @@ def operations(context: Context) -> list[Operation]:
 async def _stream(context: Context, request: web.Request, side: Side) -> web.StreamResponse:
     preview = context.preview(context.session(request))
     response = web.StreamResponse(headers={"Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}"})
-    with context.viewers.place() as free:
+    with context.viewers.slot() as free:
         if not free:
             raise Refused(503, "too many pages are open", retry_after=5)
         await response.prepare(request)
@@ -76,6 +76,6 @@ async def _stream(context: Context, request: web.Request, side: Side) -> web.Str
                 data = await preview.jpeg(result, side)
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
                 # The boundary behind the picture lets the browser show it now, not when the next one comes.
-                async with asyncio.timeout(WRITE_PATIENCE):
+                async with asyncio.timeout(WRITE_TIMEOUT):
                     await response.write(head + data + f"\r\n--{BOUNDARY}\r\n".encode())
     return response

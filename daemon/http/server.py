@@ -27,10 +27,10 @@ from driftcam.daemon.http import (
     state,
     thumbnails,
 )
-from driftcam.daemon.http.connections import Silent
+from driftcam.daemon.http.connections import IdleTimeout
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.guard import HEADERS, refusal
-from driftcam.daemon.http.limits import Rates, Room
+from driftcam.daemon.http.limits import ConcurrencyLimit, RateLimiter
 from driftcam.daemon.http.query import refused
 from driftcam.daemon.http.token import COOKIE, Gate
 from driftcam.daemon.pictures import MAX_BYTES
@@ -39,8 +39,8 @@ from driftcam.engines.api import ParameterError
 from driftcam.webrtc.operation import Content, Handler, Operation, Refused, route
 
 RESOURCES = (page, state, parameters, thumbnails, presets, pictures, recording, engine, health)
-PATIENCE = 30.0  # seconds for a request with an end, its body included
-AT_ONCE = 64  # requests with an end
+TIMEOUT = 30.0  # seconds for a request with an end, its body included
+MOST_AT_ONCE = 64  # requests with an end
 log = logging.getLogger("driftcam.http")
 
 
@@ -77,11 +77,11 @@ class HttpServer:
     ) -> None:
         self._security = security or Security()
         self._gate = Gate(self._security.token) if self._security.token else None
-        self.rates = Rates(self._security.requests_per_second)
-        self._at_once = Room(AT_ONCE)
+        self.rates = RateLimiter(self._security.requests_per_second)
+        self._concurrency = ConcurrencyLimit(MOST_AT_ONCE)
         self._context = context
         self._runner: web.AppRunner | None = None
-        self._silent = Silent()
+        self._idle = IdleTimeout()
         self._sweeping: asyncio.Task[None] | None = None
         self._address = ""
         self.operations = [operation for resource in RESOURCES for operation in resource.operations(context)]
@@ -95,7 +95,7 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> str:
         """Listen; returns the page's address. Raises `ParameterError` where the port cannot be had."""
-        logging.getLogger("aiohttp.server").addFilter(about_us)
+        logging.getLogger("aiohttp.server").addFilter(worth_logging)
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0, max_field_size=8190)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=self._security.tls)
@@ -107,7 +107,7 @@ class HttpServer:
             raise ParameterError("listen", f"{host}:{port}", f"choose another address or port ({reason})") from None
         listening = self._runner.server
         assert listening is not None
-        self._sweeping = asyncio.create_task(self._silent.sweep(lambda: listening.connections))
+        self._sweeping = asyncio.create_task(self._idle.sweep(lambda: listening.connections))
         bound = self._runner.addresses[0][1]
         scheme = "https" if self._security.tls else "http"
         self._address = f"{scheme}://[{host}]:{bound}/" if ":" in host else f"{scheme}://{host}:{bound}/"
@@ -157,7 +157,7 @@ class HttpServer:
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Host and Origin are checked before anything else, then the rate, then the token."""
         security, headers = self._security, request.headers
-        self._silent.asked(request.protocol)
+        self._idle.asked(request.protocol)
         operation = self._operation(request)
         origin = None if self._is_open_to_pages(request, operation) else headers.get("Origin")
         reason = refusal(headers.get("Host"), origin, local=security.local, names=security.hosts)
@@ -171,10 +171,10 @@ class HttpServer:
             )
         if operation is not None and operation.streams:
             return await handler(request)
-        with self._at_once.place() as free:
+        with self._concurrency.slot() as free:
             if not free:
                 raise Refused(503, "too many requests at once", retry_after=1)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 return await handler(request)
 
     def _is_open_to_pages(self, request: web.Request, operation: Operation | None) -> bool:
@@ -201,7 +201,7 @@ class HttpServer:
         return self._gate.knows_cookie(request.cookies.get(COOKIE))
 
 
-def about_us(record: logging.LogRecord) -> bool:
+def worth_logging(record: logging.LogRecord) -> bool:
     """Whether a line of aiohttp's belongs in the log: that somebody sent what is no HTTP does not, it got its 400."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError)

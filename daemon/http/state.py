@@ -40,7 +40,7 @@ async def _events(context: Context, request: web.Request) -> web.StreamResponse:
     socket = web.WebSocketResponse(heartbeat=20, max_msg_size=1024)
     if not socket.can_prepare(request):
         raise Refused(400, "this is a WebSocket; open it as one")
-    with context.viewers.place() as free:
+    with context.viewers.slot() as free:
         if not free:
             raise Refused(503, "too many pages are open", retry_after=5)
         await socket.prepare(request)

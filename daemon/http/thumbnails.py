@@ -19,8 +19,8 @@ from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 NAME = "thumbnails"  # of the session that paints them
 AREA = 128 * 96
-PATIENCE = 10.0  # seconds for one; the first waits for networks of its size
-IDLE = 20.0  # seconds without a wish until the session is closed
+TIMEOUT = 10.0  # seconds for one; the first waits for networks of its size
+IDLE_TIMEOUT = 20.0  # seconds without a request until the session is closed
 
 
 class Thumbnails:
@@ -29,7 +29,7 @@ class Thumbnails:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._painting = asyncio.Lock()
-        self._wished = 0.0
+        self._last_asked = 0.0
         self._closing: asyncio.Task[None] | None = None
 
     async def jpeg(self, session: Session, style: str) -> bytes:
@@ -37,7 +37,7 @@ class Thumbnails:
         result = await asyncio.wait_for(self._context.preview(session).after(0), 2.0)
         if result is None or result.sequence < 0:
             raise Refused(409, "thumbnail: there is no picture yet; start a source first")
-        async with self._painting, asyncio.timeout(PATIENCE):
+        async with self._painting, asyncio.timeout(TIMEOUT):
             painter = await self._painter(session)
             look = session.control.parameters
             changes = {"styles": [[style, 1.0]], "strength": look.strength, "freedom": look.freedom}
@@ -45,19 +45,19 @@ class Thumbnails:
             return await asyncio.to_thread(encode_jpeg, await _painted(painter, result.source.image))
 
     async def _painter(self, session: Session) -> Session:
-        self._wished = time.monotonic()
+        self._last_asked = time.monotonic()
         painter = self._context.core.sessions.get(NAME)
         look = session.control.parameters
         width, height = model_size(look.width, look.height, AREA)
         if painter is None:
-            small = look.replace(width=width, height=height, steps=1, noise="fixed", style_vector=None)
+            small = look.replace(width=width, height=height, steps=1, noise="fixed", travel=0.0, style_vector=None)
             painter = self._context.core.sessions.open(NAME, small)
             self._closing = asyncio.create_task(self._close_when_idle())
         await painter.opened()
         return painter
 
     async def _close_when_idle(self) -> None:
-        while (left := self._wished + IDLE - time.monotonic()) > 0:
+        while (left := self._last_asked + IDLE_TIMEOUT - time.monotonic()) > 0:
             await asyncio.sleep(left)
         async with self._painting:
             await self._context.core.sessions.close(NAME)

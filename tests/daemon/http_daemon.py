@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.http.context import Context
-from driftcam.daemon.http.limits import Room
+from driftcam.daemon.http.limits import ConcurrencyLimit
 from driftcam.daemon.http.server import HttpServer, Security
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
@@ -49,7 +49,7 @@ class Daemon:
     @contextlib.asynccontextmanager
     async def client(self, security: Security = ALL_YOU_WANT, viewers: int = 16) -> AsyncIterator[TestClient]:
         """Of a server of its own."""
-        self.context.viewers = Room(viewers)
+        self.context.viewers = ConcurrencyLimit(viewers)
         async with TestClient(TestServer(HttpServer(self.context, security).app)) as client:
             yield client
 

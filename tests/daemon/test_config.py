@@ -86,6 +86,8 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path: Path, listen: str) -> N
         ("[server]\n\n\nviewers = 0", 4, ["server.viewers", "0"]),
         ('[server]\ntls_cert = "/x.pem"', 1, ["tls_key"]),
         ('[live]\nsinks = [\n  "virtualcam",\n  "flie:x.mp4",\n]', 2, ["live.sinks.1", "'flie:x.mp4'", "file:PATH"]),
+        ("[live.parameters]\nstyles = [['stary-night', 1]]", 2, ["live.parameters.styles", "starry-night"]),
+        ("[live.parameters]\nnegative_prompt = 'fog'", 2, ["live.parameters.negative_prompt", "Stable Diffusion"]),
         ("[live.parameters]\nstrength = 3", 2, ["live.parameters.strength", "3", "0 to 1"]),
         ('[live]\nsinks = ["file:x.mp4"]', 2, ["live.sinks.0", "'file:x.mp4'", "driftcam ctl record"]),
         ('[live]\nsinks = ["page"]', 2, ["the page is always there"]),

@@ -118,10 +118,11 @@ def test_a_weight_that_is_no_number_is_named() -> None:
 SOURCES = [path for room in ("daemon", "engines", "webrtc") for path in sorted((ROOT / room).rglob("*.py"))]
 TABLE_FILE = ROOT / "engines" / "api" / "parameters.py"
 COMMON = {"width", "height", "seed"}  # words that many other things are described by
-NEUTRAL = {  # arguments of the mathematics, with the value that leaves everything as it is
-    ("guidance.py", "delta"),
+ELSE = {  # arguments that mean something else than the parameter of their name
+    ("guidance.py", "delta"),  # of the mathematics: 1 leaves everything as it is
     ("temporal.py", "refresh"),
     ("temporal.py", "degradation"),
+    ("fitting.py", "fit"),  # a device's picture is cut, whatever the model's is
 }
 
 
@@ -157,7 +158,7 @@ def repeated(path: Path) -> list[str]:
     text = path.read_text()
     tree = ast.parse(text)
     found = [f"the default of {name}" for name in defaults_in(tree) if name in TABLE.keys() - COMMON]
-    found = [each for each in found if (path.name, each.rpartition(" ")[2]) not in NEUTRAL]
+    found = [each for each in found if (path.name, each.rpartition(" ")[2]) not in ELSE]
     for call in calls_in(tree, "ParameterError"):
         words = ast.get_source_segment(text, call) or ""
         first = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None

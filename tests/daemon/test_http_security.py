@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftcam.daemon.http.guard import refusal
-from driftcam.daemon.http.limits import MOST_CLIENTS, Rates
+from driftcam.daemon.http.limits import MOST_CLIENTS, RateLimiter
 from driftcam.daemon.http.page import FILES
 from driftcam.daemon.http.server import HttpServer, Security
 from driftcam.daemon.http.token import COOKIE, Gate, read_or_make
@@ -205,7 +205,7 @@ def test_only_the_token_opens_the_gate(given_token: str) -> None:
 
 
 def test_a_client_gets_its_rate_and_not_more() -> None:
-    rates = Rates(10)
+    rates = RateLimiter(10)
     assert [rates.wait("a", 0.0) for _ in range(20)] == [0.0] * 20
     assert rates.wait("a", 0.0) == pytest.approx(0.1)
     assert rates.wait("b", 0.0) == 0.0, "others are not held back"
@@ -214,7 +214,7 @@ def test_a_client_gets_its_rate_and_not_more() -> None:
 
 
 def test_the_memory_for_rates_is_bounded() -> None:
-    rates = Rates(10)
+    rates = RateLimiter(10)
     for number in range(3 * MOST_CLIENTS):
         rates.wait(str(number), 0.0)
     assert len(rates._buckets) <= MOST_CLIENTS
@@ -231,7 +231,7 @@ async def test_too_many_requests_are_told_when_to_come_again(daemon: Daemon) -> 
 
 @in_loop
 async def test_a_body_that_never_ends_is_given_up(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driftcam.daemon.http.server.PATIENCE", 0.3)
+    monkeypatch.setattr("driftcam.daemon.http.server.TIMEOUT", 0.3)
     async with daemon.client() as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         head = f"PATCH /api/parameters HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 100\r\n\r\n{{"
@@ -245,7 +245,7 @@ async def test_a_body_that_never_ends_is_given_up(daemon: Daemon, monkeypatch: p
 async def test_a_connection_that_never_asks_is_closed_and_others_stay(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("driftcam.daemon.http.connections.PATIENCE", 0.3)
+    monkeypatch.setattr("driftcam.daemon.http.connections.TIMEOUT", 0.3)
     server = HttpServer(daemon.context)
     port = urlsplit(await server.start("127.0.0.1", 0)).port
     try:
