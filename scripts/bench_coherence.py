@@ -20,7 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from driftcam import Engine, Parameters
+from driftcam import Engine
+from scripts.bench_look import LOOK
 from scripts.training import data
 
 SIDE = 256
@@ -161,7 +162,7 @@ def measure(frames: list[np.ndarray], style: str, steps: int, align: Align) -> d
 def paint(
     frames: list[np.ndarray], style: str, steps: int, mode: str, readout: str, anchored: bool
 ) -> list[np.ndarray]:
-    parameters = Parameters(styles=((style, 1.0),), steps=steps, noise=mode, width=SIDE, height=SIDE)
+    parameters = LOOK.replace(styles=((style, 1.0),), steps=steps, noise=mode, width=SIDE, height=SIDE)
     engine = Engine(parameters, readout=readout, anchored=anchored)
     return [engine.step(frame) for frame in frames]
 

@@ -20,7 +20,7 @@ import json
 import cv2
 import numpy as np
 
-from driftcam import Engine, Parameters
+from driftcam import Engine
 from driftcam.engines.image.luma import WorkingLuma, working_size
 from driftcam.engines.image.shift import Shift
 from driftcam.engines.motion.anchor import Anchor
@@ -28,6 +28,7 @@ from driftcam.engines.motion.flow import DisFlow, FlowEstimator, Motion
 from driftcam.engines.motion.stage import FrameMotion, MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 from scripts import bench_coherence as coherence
+from scripts.bench_look import LOOK
 from scripts.training import data
 
 SIDE, LAGS, STEPS, STYLE = coherence.SIDE, (1, 8), 2, "starry-night"
@@ -96,7 +97,7 @@ def scene(clip: str, start: int) -> tuple[list[np.ndarray], Flows]:
 
 
 def paint(frames: list[np.ndarray], **parameters: object) -> list[np.ndarray]:
-    engine = Engine(Parameters(styles=((STYLE, 1.0),), steps=STEPS, width=SIDE, height=SIDE).replace(**parameters))
+    engine = Engine(LOOK.replace(styles=((STYLE, 1.0),), steps=STEPS, width=SIDE, height=SIDE).replace(**parameters))
     return [engine.step(frame) for frame in frames]
 
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from driftcam import Engine, Parameters
+from scripts.bench_look import LOOK
 
 NETWORK = ("encode", "denoise", "decode")
 
@@ -92,19 +93,19 @@ def _times(machine: Engine, count: int, mean: bool) -> dict:
 
 def row(frames: int, size: int, steps: int, noise: str) -> dict:
     """With fixed noise the frame path alone; with warped noise flow and warp beside it."""
-    parameters = Parameters(width=size, height=size, steps=steps, noise=noise)
+    parameters = LOOK.replace(width=size, height=size, steps=steps, noise=noise)
     return {"noise": noise, "size": size, "steps": steps, **measure(frames, (parameters, {}))[0]}
 
 
 def backends(frames: int, size: int) -> list[dict]:
     """In a process each: torch's threads would slow OpenVINO's."""
-    parameters, names = Parameters(width=size, height=size, steps=1), ("openvino", "torch")
+    parameters, names = LOOK.replace(width=size, height=size, steps=1), ("openvino", "torch")
     rows = [{"name": name, **measure(frames, (parameters, {"backend": name}))[0]} for name in names]
     return with_ratio(rows, "torch")
 
 
 def pipelines(frames: int, size: int) -> list[dict]:
-    parameters, names = Parameters(width=size, height=size, steps=4), ("sequential", "stream")
+    parameters, names = LOOK.replace(width=size, height=size, steps=4), ("sequential", "stream")
     rows = measure(frames, *((parameters, {"pipeline": name}) for name in names))
     return with_ratio([{"name": name, **row} for name, row in zip(names, rows, strict=True)], "sequential")
 
@@ -113,7 +114,7 @@ def guidance(frames: int, size: int) -> list[dict]:
     """Of n steps, `full` adds n rows of the network, and `initialize` one on every third frame."""
     table, modes = [], ("none", "self", "initialize", "full")
     for steps in (4, 8):
-        parameters = Parameters(width=size, height=size, steps=steps, guidance_scale=1.5)
+        parameters = LOOK.replace(width=size, height=size, steps=steps, guidance_scale=1.5)
         rows = measure(frames, *((parameters.replace(guidance=mode), {}) for mode in modes), mean=True)
         named = [{"name": f"{mode}, {steps} steps", **row} for mode, row in zip(modes, rows, strict=True)]
         table += with_ratio(named, named[0]["name"])

@@ -18,12 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from driftcam import Parameters
 from driftcam.engines.image.luma import WorkingLuma, working_size
 from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise import Readout, WarpedField
 from driftcam.engines.noise.temporal import TemporalNoise
 from scripts.bench_engine import measure
+from scripts.bench_look import LOOK
 from tests.engines import reference_warp
 
 # (grid pixels a side, channels): the first is the default grid of a 384² picture, 48 × 48 cells of 4 × 4 points
@@ -161,7 +161,7 @@ def main() -> None:
         "fields": bench_fields(arguments.repeats),
         "reference": bench_reference(),
         "stream": bench_stream(max(30, arguments.repeats)),
-        "embedded_frame_ms": measure(60, (Parameters(width=384, height=384, steps=1), {}))[0]["frame_ms"],
+        "embedded_frame_ms": measure(60, (LOOK.replace(width=384, height=384, steps=1), {}))[0]["frame_ms"],
     }
     print(json.dumps(report, indent=2)) if arguments.json else show(report)
 

@@ -13,8 +13,8 @@ import time
 
 import numpy as np
 
-from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.host import EngineHost
+from scripts.bench_look import LOOK
 
 WARM_UP = 3
 
@@ -23,7 +23,7 @@ def measure(streams: int, side: int, steps: int, rounds: int, backend: str) -> d
     """Median ms of a round, both ways interleaved so that a busy machine is equally unfair to both."""
     rng = np.random.default_rng(0)
     hosts = {name: EngineHost(backend=backend, together=name == "together") for name in ("apart", "together")}
-    looks = [Parameters(seed=n, width=side, height=side, steps=steps) for n in range(streams)]
+    looks = [LOOK.replace(seed=n, width=side, height=side, steps=steps) for n in range(streams)]
     engines = [hosts["apart"].open(look) for look in looks]
     for rows in engines[0].rows(looks[0], streams):
         engines[0].model.prepare(looks[0], rows)

@@ -131,11 +131,11 @@ async def with_engine(size: int, engine_ms: list[float]) -> AsyncIterator[str]:
     """The embedded model at size², 1 step."""
     from driftcam.daemon.engine.process import worker_command
     from driftcam.daemon.session.core import Core
-    from driftcam.engines.api import Parameters
+    from scripts.bench_look import LOOK
 
     core = Core(worker_command(None, None), notify=lambda line: print(line, file=sys.stderr))
     try:
-        session = core.sessions.open("live", Parameters(steps=1, width=size, height=size))
+        session = core.sessions.open("live", LOOK.replace(steps=1, width=size, height=size))
         await session.opened()
         async with serving(WithStrip(core)) as address:
             yield address

@@ -17,12 +17,12 @@ import numpy as np
 
 from driftcam import Engine, Parameters
 from driftcam.daemon.commands.progress import ProgressBar
+from driftcam.daemon.frames import model_size
 from driftcam.daemon.run import Options, Report, run_async
 from driftcam.engines.api.styles import STYLE_NAMES
 
 CLIP = Path(__file__).parent / "clips" / "bigbuckbunny.mp4"
 OUTPUT = Path("demo")
-PARAMETERS = Parameters()
 SHEET_FRAME = 60  # a frame of the clip that shows its whole subject
 TILE = (320, 192)
 COLUMNS = 6
@@ -32,7 +32,7 @@ def main() -> None:
     OUTPUT.mkdir(exist_ok=True)
     clip, out = f"clip:{CLIP}", OUTPUT / "out.mp4"
     print(f"stylising {CLIP.name} …")
-    options = Options(source=clip, sinks=(f"file:{out}",), parameters=PARAMETERS, compare=True)
+    options = Options(source=clip, sinks=(f"file:{out}",), compare=True)
     report = run(options, ProgressBar())
     (OUTPUT / "report.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     print(f"wrote {out}: {report.frames} frames at {report.fps:.1f} fps, source beside result")
@@ -40,7 +40,7 @@ def main() -> None:
     cv2.imwrite(str(OUTPUT / "sheet.png"), contact_sheet(frame_of(CLIP, SHEET_FRAME))[..., ::-1])
     print(f"wrote {OUTPUT / 'sheet.png'}: all {len(STYLE_NAMES)} styles")
     if os.environ.get("DEMO_SERVE") != "0":
-        run(Options(source=clip, sinks=("page",), parameters=PARAMETERS), lambda progress: None)
+        run(Options(source=clip, sinks=("page",)), lambda progress: None)
 
 
 def run(options: Options, on_progress: Callable) -> Report:
@@ -71,13 +71,13 @@ def summary(report: Report) -> str:
 
 
 def contact_sheet(picture: np.ndarray) -> np.ndarray:
-    """The picture in every style, with the names."""
-    width, height = TILE
-    engine = Engine(PARAMETERS.replace(width=width, height=height, steps=4, noise="fixed"))
+    """The picture in every style, with the names: painted large, for strokes are as wide in any size."""
+    width, height = model_size(picture.shape[1], picture.shape[0], 512 * 512)
+    engine = Engine(Parameters(width=width, height=height, noise="fixed"))
     tiles = [_tile(cv2.resize(picture, TILE, interpolation=cv2.INTER_AREA), "the clip")]
     for name in STYLE_NAMES:
         engine.update(engine.parameters.replace(styles=((name, 1.0),)))
-        tiles.append(_tile(engine.step(picture), name))
+        tiles.append(_tile(cv2.resize(engine.step(picture), TILE, interpolation=cv2.INTER_AREA), name))
     tiles += [np.full_like(tiles[0], 24)] * (-len(tiles) % COLUMNS)
     return np.vstack([np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)])
 

@@ -43,7 +43,7 @@ def main() -> None:
     write_weights(WEIGHTS, encoder, coder.decoder, unet, teacher.Teacher().predictor_path)
     report = judgement(build, coder, unet, crops, pairs, held)
     (build / "report.json").write_text(json.dumps(report, indent=1))
-    card.write(WEIGHTS, build, report, encoder, coder.decoder, unet, crops["held_out"])
+    card.write(WEIGHTS, build, report, encoder, coder.decoder, crops["held_out"])
 
 
 def prepare(build: Path) -> tuple[dict, dict, dict, np.ndarray]:

@@ -65,7 +65,7 @@ class Parameters:
             "Style",
             "Style",
             "named styles and their weights; a checkpoint without prompts reads their names",
-            default=(("starry-night", 1.0),),
+            default=(("autumn-oil", 1.0),),
         )
     )
     prompts: Pairs = row(  # noqa: RUF009 (a tuple)
@@ -117,7 +117,7 @@ class Parameters:
             "Strength",
             "Look",
             "share of the noise schedule that is run: 0 gives back the input, 1 starts from noise",
-            default=1.0,
+            default=0.8,
         )
     )
     freedom: float = row(
@@ -126,11 +126,11 @@ class Parameters:
             "Freedom",
             "Look",
             "how much of the photograph is hidden from the model: 0 steady, 1 free texture",
-            default=0.3,
+            default=0.1,
             models=(EMBEDDED,),
         )
     )
-    steps: int = row(Integer("steps", "Steps", "Look", "denoising steps", default=2, low=1, high=8))
+    steps: int = row(Integer("steps", "Steps", "Look", "denoising steps", default=1, low=1, high=8))
     travel: float = row(
         Number(
             "travel",

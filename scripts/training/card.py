@@ -5,102 +5,36 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from driftcam.engines.api.styles import STYLE_NAMES
-from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet
+from driftcam.engines.models.embedded.networks import Decoder, Encoder
+from scripts import style_pictures
 from scripts.training import data
 from scripts.training.autoencoder import to_pixels
-from scripts.training.judge import DEFAULT_FREEDOM, euler
-from scripts.training.teacher import NAMED, VECTOR
+from scripts.training.judge import DEFAULT_FREEDOM
 
-THUMBNAILS = Path(__file__).parents[2] / "webrtc" / "page" / "styles"
 DOCS = Path(__file__).parents[2] / "docs" / "embedded"
 
 
-def write(
-    weights: Path, build: Path, report: dict, encoder: Encoder, decoder: Decoder, unet: FlowUNet, photos: np.ndarray
-) -> None:
-    """`MODEL_CARD.md` beside the weights; curves and grids under docs/embedded; the page's thumbnails."""
+def write(weights: Path, build: Path, report: dict, encoder: Encoder, decoder: Decoder, photos: np.ndarray) -> None:
+    """`MODEL_CARD.md` beside the weights; curves and pictures under docs/embedded; the page's gallery."""
     DOCS.mkdir(parents=True, exist_ok=True)
-    THUMBNAILS.mkdir(exist_ok=True)
     curves(build, DOCS / "curves.png")
-    painter = Painter(encoder, decoder, unet)
-    face, animal, place = choose(photos)
-    save(DOCS / "styles.jpg", painter.styles(face))
-    save(DOCS / "axes.jpg", painter.axes([face, animal, place]))
-    for style, name in enumerate(STYLE_NAMES):
-        thumbnail = cv2.resize(painter.paint(face, style), (128, 128), interpolation=cv2.INTER_AREA)
-        save(THUMBNAILS / f"{name}.jpg", thumbnail[16:112])
-    save(DOCS / "autoencoder.jpg", painter.reconstructions(photos[:: max(1, len(photos) // 6)][:6]))
+    style_pictures.main()  # with the weights that were just written
+    shown = photos[:: max(1, len(photos) // 6)][:6]
+    style_pictures.save(DOCS / "autoencoder.jpg", reconstructions(encoder, decoder, shown), 88)
     (weights.parent / "MODEL_CARD.md").write_text(text(report, build))
 
 
-def choose(photos: np.ndarray) -> list[np.ndarray]:
-    """Three held-out photographs: the unseen face (its crops come last), and two more."""
-    return [photos[-8], photos[len(photos) // 2], photos[len(photos) // 3]]
-
-
-def save(path: Path, image: np.ndarray) -> None:
-    cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-
-
-class Painter:
-    """Runs the reference sampler on single photographs."""
-
-    def __init__(self, encoder: Encoder, decoder: Decoder, unet: FlowUNet) -> None:
-        self.encoder, self.decoder, self.unet = encoder, decoder, unet
-
-    @torch.no_grad()
-    def paint(
-        self, photo: np.ndarray, style: int, *, seed=0, steps=4, strength=1.0, freedom=DEFAULT_FREEDOM
-    ) -> np.ndarray:
-        latent = self.encoder(to_pixels(photo[None]))
-        generator = torch.Generator().manual_seed(seed)
-        noise, hiding = (torch.randn(latent.shape, generator=generator) for _ in range(2))
-        condition = torch.cat([F.one_hot(torch.tensor([style]), NAMED).float(), torch.zeros(1, VECTOR)], 1)
-        latent = euler(self.unet, latent, condition, noise, hiding, strength=strength, freedom=freedom, steps=steps)
-        return from_pixels(self.decoder(latent))[0]
-
-    def styles(self, photo: np.ndarray) -> np.ndarray:
-        tiles = [labelled(photo, "photograph")]
-        tiles += [labelled(self.paint(photo, i), name) for i, name in enumerate(STYLE_NAMES)]
-        return grid(tiles, 9)
-
-    def axes(self, photos: list[np.ndarray]) -> np.ndarray:
-        """Rows: photographs; columns: freedom, seeds at freedom .7, steps, strength."""
-        rows = []
-        for photo, style in zip(photos, (19, 15, 24), strict=True):
-            rows.append(labelled(photo, "photograph"))
-            rows += [labelled(self.paint(photo, style, freedom=f), f"freedom {f}") for f in (0.0, 0.3, 0.7)]
-            rows.append(labelled(self.paint(photo, style, freedom=0.7, seed=1), "freedom 0.7, seed 1"))
-            rows += [labelled(self.paint(photo, style, steps=n), f"{n} step{'s' * (n > 1)}") for n in (1, 2, 8)]
-            rows += [labelled(self.paint(photo, style, strength=s), f"strength {s}") for s in (0.3, 0.6, 0.8)]
-        return grid(rows, len(rows) // len(photos))
-
-    @torch.no_grad()
-    def reconstructions(self, photos: np.ndarray) -> np.ndarray:
-        output = from_pixels(self.decoder(self.encoder(to_pixels(photos))))
-        return np.vstack([np.hstack(list(photos)), np.hstack(list(output))])
+@torch.no_grad()
+def reconstructions(encoder: Encoder, decoder: Decoder, photos: np.ndarray) -> np.ndarray:
+    output = from_pixels(decoder(encoder(to_pixels(photos))))
+    return np.vstack([np.hstack(list(photos)), np.hstack(list(output))])
 
 
 def from_pixels(pixels: torch.Tensor) -> np.ndarray:
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-
-
-def labelled(image: np.ndarray, words: str) -> np.ndarray:
-    tile = cv2.resize(image, (192, 192), interpolation=cv2.INTER_AREA)
-    bar = np.full((20, 192, 3), 24, np.uint8)
-    cv2.putText(bar, words, (5, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (235, 235, 235), 1, cv2.LINE_AA)
-    return np.vstack([tile, bar])
-
-
-def grid(tiles: list[np.ndarray], columns: int) -> np.ndarray:
-    tiles = tiles + [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
 
 
 def curves(build: Path, path: Path) -> None:
@@ -156,7 +90,7 @@ picture). It was trained on two CPU cores: autoencoder {coder["minutes"]:.0f} mi
 flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps), reflow {reflow["minutes"]:.0f} minutes
 ({reflow["step"]} steps), on a machine that did other work at the same time.
 
-![curves](../../docs/embedded/curves.png)
+![curves](../../../docs/embedded/curves.png)
 
 ## On held-out photographs (5 % of the pictures and three clips, never trained on)
 
@@ -192,9 +126,13 @@ What hides the photograph: noise of its own, as above and in training, or, as in
 |---|{"---|" * len(strength)}
 | mean distance from the input | {" | ".join(f"{d:.3f}" for d in strength.values())} |
 
-![styles](../../docs/embedded/styles.jpg)
-![axes](../../docs/embedded/axes.jpg)
-![autoencoder: above the photographs, below their reconstructions](../../docs/embedded/autoencoder.jpg)
+The pictures below show the model as a live stream starts with it, at 512² (`python -m scripts.style_pictures`). Those
+defaults were chosen by looking: at strength 1, as in the tables above, a face dissolves into strokes; at the default
+strength and freedom it stays a face in all styles but `weave`, and one step flickers half as much as two at strength 1.
+
+![styles](../../../docs/embedded/styles.jpg)
+![axes](../../../docs/embedded/axes.jpg)
+![autoencoder: above the photographs, below their reconstructions](../../../docs/embedded/autoencoder.jpg)
 
 ## Data and licences
 
