@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,16 +20,15 @@ from driftcam.webrtc.peer import Peer
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.sdp import MOST_BYTES, Role, read_fragment
 from driftcam.webrtc.settings import IceServer
+from driftcam.webrtc.stream import DEFAULT_NAME, NAME
 
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
-DEFAULT_SESSION = "live"
 ABOUT = {
     Role.PUBLISHER: "send pictures (WHIP, RFC 9725)",
     Role.VIEWER: "look on (WHEP)",
     Role.BOTH: "send pictures and look on over one connection, as the page does",
 }
 ERROR: Schema = {"$ref": "#/components/schemas/Error"}
-NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
 CORS = {
     "Access-Control-Allow-Origin": "*",  # what may be done is decided by the token, which no browser sends by itself
     "Access-Control-Allow-Methods": "POST, PATCH, DELETE, GET, OPTIONS",
@@ -122,7 +120,7 @@ class _Handlers:
 
     async def post(self, request: web.Request, role: Role) -> web.Response:
         _check_type(request, SDP)
-        name = request.match_info.get("session", DEFAULT_SESSION)
+        name = request.match_info.get("session", DEFAULT_NAME)
         if not NAME.fullmatch(name):
             raise Refused(404, "a session's name has at most 32 letters, digits and -")
         peer, answer = await self._peers.connect(role, name, await _text(request))

@@ -8,10 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
+from driftcam.webrtc.stream import NAME
+
 Schema = Mapping[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 JSON = "application/json"
-SESSION: Schema = {"type": "string", "pattern": "^[A-Za-z0-9-]{1,32}$"}
+SESSION: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 
 
 @dataclass(frozen=True)
