@@ -18,9 +18,11 @@ from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import explain, open_backend
-from driftcam.engines.diffusion.denoise import Finished, Frame, Plan, denoise
+from driftcam.engines.diffusion.frame import Finished, Frame
 from driftcam.engines.diffusion.guidance import Guidance
 from driftcam.engines.diffusion.held_difference import HeldDifference
+from driftcam.engines.diffusion.plan import Plan
+from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.image.luma import WorkingLuma, working_size
 from driftcam.engines.image.pixels import as_rgb
@@ -159,7 +161,7 @@ class Engine:
                 return begun
             with self.clock.stage("denoise"):
                 if self._stream is not None:
-                    done = self._stream.push([begun])
+                    done = self._stream.push(begun)
                 else:
                     done = denoise([begun], self.plan, self.model.predict, self.model.unconditional)
             return self.finish(done)
@@ -181,7 +183,7 @@ class Engine:
         if self._gate_skips():
             self._skipped += 1
             assert self._last is not None
-            done = self._stream.push([]) if self._stream is not None else []
+            done = self._stream.advance() if self._stream is not None else []
             return self.finish(done) or [Stylised(self._last, pts, index, skipped=True)]
         with self.clock.stage("anchor"):
             self._place()
@@ -363,8 +365,8 @@ class Engine:
 
     def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
         # A copy: other streams may share the encoder and use it before this frame is denoised.
-        difference = self._held.next(alike=self._like_the_last())
-        return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, difference)
+        carried = self._held.next(alike=self._like_the_last())
+        return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, carried, self._held.keep)
 
     def _like_the_last(self) -> bool:
         """Whether the frame has the noise of the one before, carried, and its scene lies on the same cells."""
@@ -382,7 +384,6 @@ class Engine:
         return results
 
     def _decoded(self, done: Finished) -> Stylised:
-        self._held.keep(done.difference)
         tag = done.tag
         assert isinstance(tag, _Tag)
         with self.clock.stage("decode"):

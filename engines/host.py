@@ -10,7 +10,9 @@ import torch
 
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters
-from driftcam.engines.diffusion.denoise import Frame, denoise, may_share
+from driftcam.engines.diffusion.frame import Frame
+from driftcam.engines.diffusion.plan import may_share
+from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.engine import Engine, Stylised
 from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models

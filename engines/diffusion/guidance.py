@@ -15,7 +15,7 @@ is the noise that would lead from the current latent back to one fixed *referenc
     stock = (x − A·r)/B,    r = the input's latent (`self`) or x̂₀_u of the first step (`initialize`),
 
 so r is the only thing to remember, it belongs to the frame, and nothing feeds back from one frame to
-the next. (A stream may take x̂₀_c − x̂₀_u of the first step from the frame before, `Frame.difference`: r is then this
+the next. (A stream may carry x̂₀_c − x̂₀_u of the first step, `DIFFERENCE`, from one frame to the next: r is then this
 frame's x̂₀_c less that.) With ε_u = δ·stock the unconditional estimate becomes r + (1−δ)·(B/A)·stock.
 
 Two bounds make this stable for every strength, g, δ and number of steps:
@@ -41,6 +41,9 @@ from torch import Tensor
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.parameters import TABLE
 from driftcam.engines.diffusion.schedules import Number
+
+DIFFERENCE = "difference"
+"""Name of the carried state of guidance `initialize`: x̂₀_c − x̂₀_u of a frame's first step, (C, h, w)."""
 
 CEILING = 4.0
 """Root mean square above which a guided latent (unit variance by convention) is no picture any more."""

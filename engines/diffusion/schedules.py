@@ -1,14 +1,14 @@
 """Noise schedules and solvers: how much noise each step sees and how one step leads to the next.
 
-Every solver here is linear in the latent, the network's output and the noise, so a whole
+Every solver here is linear in the latent, the network's outputs and the noise, so a whole
 schedule is a table of numbers, made once per change of parameters; a step multiplies and adds:
 
-    x₁  = A₁·x₀ + B₁·ε₁                       `add_noise`
-    x̂₀  = a·x + b·output                      `estimate`
-    x'  = keep·x + gain·x̂₀ + renoise·ε'       `advance`
+    x₁  = A₁·x₀ + B₁·ε₁                                       `add_noise`
+    x̂₀  = a·x + b·output                                      `estimate`
+    x'  = keep·x + gain·x̂₀ + history·x̂₀_prev + renoise·ε'     `advance`
 
 A and B are the levels of signal and noise: √ᾱ and √(1−ᾱ) for variance-preserving models,
-1−t and t for rectified flow. After the last step A = 1 and B = 0.
+1−t and t for rectified flow. After the last step A = 1 and B = 0. x̂₀_prev is that of the step before.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class Step:
         alpha, sigma: levels A and B of the latent that the step receives; B > 0.
         timestep: the number that tells the network about the level.
         estimate: (a, b) of x̂₀ = a·x + b·output.
-        advance: (keep, gain, renoise) of x' = keep·x + gain·x̂₀ + renoise·ε'.
+        advance: (keep, gain, history, renoise) of x' = keep·x + gain·x̂₀ + history·x̂₀_prev + renoise·ε'.
     """
 
     alpha: float
     sigma: float
     timestep: float
     estimate: tuple[float, float]
-    advance: tuple[float, float, float]
+    advance: tuple[float, float, float, float]
 
     @property
     def renoises(self) -> bool:
-        return self.advance[2] != 0
+        return self.advance[3] != 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,12 @@ class Schedule:
     @property
     def noise_fields(self) -> int:
         """How many noise fields a frame must bring: one per step, or only the first if nothing re-noises."""
-        return len(self.steps) if any(step.advance[2] for step in self.steps) else min(1, len(self.steps))
+        return len(self.steps) if any(step.renoises for step in self.steps) else min(1, len(self.steps))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step looks back at the x̂₀ of the step before."""
+        return any(step.advance[2] for step in self.steps)
 
 
 def add_noise(latent: Tensor, noise: Tensor, alpha: Number, sigma: Number) -> Tensor:
@@ -76,10 +81,21 @@ def estimate(x: Tensor, output: Tensor, from_x: Number, from_output: Number) -> 
     return _sum(x, from_x, output, from_output)
 
 
-def advance(x: Tensor, x0: Tensor, noise: Tensor | None, keep: Number, gain: Number, renoise: Number) -> Tensor:
-    """The latent of the next step; coefficients from `Step.advance`. `noise` None drops the last term."""
-    following = _sum(x0, gain, x, keep)
-    return following if noise is None else following + renoise * noise
+def advance(
+    x: Tensor,
+    x0: Tensor,
+    previous: Tensor | None,
+    noise: Tensor | None,
+    keep: Number,
+    gain: Number,
+    history: Number,
+    renoise: Number,
+) -> Tensor:
+    """The latent of the next step; coefficients from `Step.advance`.
+
+    Where `previous`, x̂₀ of the step before, or `noise` is None its term is left out.
+    """
+    return _plus(_plus(_sum(x0, gain, x, keep), history, previous), renoise, noise)
 
 
 def _sum(a: Tensor, gain_a: Number, b: Tensor, gain_b: Number) -> Tensor:
@@ -91,20 +107,32 @@ def _sum(a: Tensor, gain_a: Number, b: Tensor, gain_b: Number) -> Tensor:
     return torch.add(a if isinstance(gain_a, float) and gain_a == 1 else gain_a * a, b, alpha=gain_b)
 
 
-def flow(steps: int, strength: float) -> Schedule:
-    """Rectified flow (arXiv 2209.03003), Euler: x_t = (1−t)·x₀ + t·ε, v = ε − x₀, x' = x + (t'−t)·v.
+def _plus(total: Tensor, gain: Number, term: Tensor | None) -> Tensor:
+    """total + gain·term, without the pass where there is none or its gain is 0."""
+    if term is None or (isinstance(gain, float) and gain == 0):
+        return total
+    if isinstance(gain, Tensor):
+        return torch.addcmul(total, gain, term)
+    return torch.add(total, term, alpha=gain)
+
+
+def flow(steps: int, strength: float, solver: str = "euler") -> Schedule:
+    """Rectified flow (arXiv 2209.03003): x_t = (1−t)·x₀ + t·ε, v = ε − x₀.
 
     t falls in equal parts from `strength` to 0; the network sees t itself.
 
     Args:
         steps: 1 to 8.
         strength: 0 (no steps) to 1 (starts from noise alone).
+        solver: one of `FLOW_SOLVERS`: `euler`, x' = x + (t'−t)·v, or `dpmpp` as the function of that name.
     """
     _check(steps, strength)
+    if solver not in FLOW_SOLVERS:
+        raise ParameterError("solver", solver, f"choose from: {', '.join(FLOW_SOLVERS)}")
     if strength == 0:
         return Schedule()
     levels = [(1 - t, t) for t in (strength * (1 - i / steps) for i in range(steps + 1))]
-    return _schedule(levels[:-1], [t for _, t in levels[:-1]], "flow", _euler)
+    return _schedule(levels[:-1], [t for _, t in levels[:-1]], "flow", FLOW_SOLVERS[solver])
 
 
 def ddim(
@@ -123,6 +151,16 @@ def ddim(
         final_alpha: A after the last step; 1 except for folders that set `set_alpha_to_one` false.
     """
     return _discrete(_trailing(steps, strength, len(alphas_cumprod)), alphas_cumprod, prediction, _euler, final_alpha)
+
+
+def dpmpp(steps: int, strength: float, alphas_cumprod: Sequence[float], prediction: str = "epsilon") -> Schedule:
+    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2), deterministic, timesteps spaced "trailing".
+
+    The second order comes from the x̂₀ of the step before. The first step has none, and the last ends at λ = ∞, where
+    its formula has no limit: both are of first order, as in `ddim`, so that solvers differ from three steps on.
+    Arguments as for `ddim`.
+    """
+    return _discrete(_trailing(steps, strength, len(alphas_cumprod)), alphas_cumprod, prediction, _dpmpp)
 
 
 def turbo(steps: int, strength: float, alphas_cumprod: Sequence[float], prediction: str = "epsilon") -> Schedule:
@@ -195,33 +233,55 @@ def estimate_coefficients(prediction: str, alpha: float, sigma: float) -> tuple[
     return 0.0, 1.0
 
 
-_Solver = Callable[[float, float, float, float, float], tuple[float, float, float]]
-"""(A, B, A', B', timestep) -> (keep, gain, renoise) of `Step.advance`."""
+Level = tuple[float, float]
+"""A and B of a latent."""
+
+_Solver = Callable[[Level | None, Level, Level, float], tuple[float, float, float, float]]
+"""(level before or None, level, next level, timestep) -> (keep, gain, history, renoise) of `Step.advance`."""
 
 
-def _euler(alpha: float, sigma: float, next_alpha: float, next_sigma: float, _t: float) -> tuple[float, float, float]:
+def _euler(_before: Level | None, here: Level, after: Level, _t: float) -> tuple[float, float, float, float]:
     """x' = A'·x̂₀ + B'·ε̂ with ε̂ = (x − A·x̂₀)/B; for a flow this is x + (t'−t)·v."""
+    (alpha, sigma), (next_alpha, next_sigma) = here, after
     keep = next_sigma / sigma
-    return keep, next_alpha - alpha * keep, 0.0
+    return keep, next_alpha - alpha * keep, 0.0, 0.0
 
 
-def _ancestral(
-    alpha: float, sigma: float, next_alpha: float, next_sigma: float, _t: float
-) -> tuple[float, float, float]:
+def _dpmpp(before: Level | None, here: Level, after: Level, t: float) -> tuple[float, float, float, float]:
+    """The first-order step towards D = x̂₀ + (x̂₀ − x̂₀_prev)·h'/2h with steps h, h' in λ, the one before and this."""
+    keep, gain, *_ = _euler(before, here, after, t)
+    if before is None or after[1] == 0:
+        return keep, gain, 0.0, 0.0
+    share = (_half_log_snr(after) - _half_log_snr(here)) / (_half_log_snr(here) - _half_log_snr(before)) / 2
+    return keep, gain * (1 + share), -gain * share, 0.0
+
+
+def _half_log_snr(level: Level) -> float:
+    """λ = log(A/B), −∞ for pure noise."""
+    alpha, sigma = level
+    return math.log(alpha) - math.log(sigma) if alpha else -math.inf
+
+
+def _ancestral(_before: Level | None, here: Level, after: Level, _t: float) -> tuple[float, float, float, float]:
     """k-diffusion's ancestral step: down to σ'²/σ, then noise back up to σ', with σ = B/A."""
+    (alpha, sigma), (next_alpha, next_sigma) = here, after
     ratio = next_sigma * alpha / (next_alpha * sigma)  # σ'/σ, below 1
     keep = next_alpha * ratio * (next_sigma / (next_alpha * sigma))
-    return keep, next_alpha * (1 - ratio**2), next_sigma * math.sqrt(1 - ratio**2)
+    return keep, next_alpha * (1 - ratio**2), 0.0, next_sigma * math.sqrt(1 - ratio**2)
 
 
 def _consistency(
-    _alpha: float, _sigma: float, next_alpha: float, next_sigma: float, timestep: float
-) -> tuple[float, float, float]:
+    _before: Level | None, _here: Level, after: Level, timestep: float
+) -> tuple[float, float, float, float]:
     """Boundary scalings with σ_data = .5 and timesteps scaled by 10."""
+    next_alpha, next_sigma = after
     scaled = 10 * timestep
     skip = 0.25 / (scaled**2 + 0.25)
     out = scaled / math.sqrt(scaled**2 + 0.25)
-    return next_alpha * skip, next_alpha * out, next_sigma
+    return next_alpha * skip, next_alpha * out, 0.0, next_sigma
+
+
+FLOW_SOLVERS = {"euler": _euler, "dpmpp": _dpmpp}
 
 
 def _trailing(steps: int, strength: float, total: int) -> list[int]:
@@ -241,17 +301,18 @@ def _discrete(
 
 
 def _schedule(
-    levels: list[tuple[float, float]],
+    levels: list[Level],
     timesteps: list[float],
     prediction: str,
     solver: _Solver,
     final_alpha: float = 1.0,
 ) -> Schedule:
-    following = [*levels, (final_alpha, math.sqrt(1 - final_alpha**2))][1:]
+    before = [None, *levels][: len(levels)]
+    after = [*levels, (final_alpha, math.sqrt(1 - final_alpha**2))][1:]
     return Schedule(
         tuple(
-            Step(a, b, t, estimate_coefficients(prediction, a, b), solver(a, b, next_a, next_b, t))
-            for (a, b), (next_a, next_b), t in zip(levels, following, timesteps, strict=True)
+            Step(*level, t, estimate_coefficients(prediction, *level), solver(last, level, following, t))
+            for last, level, following, t in zip(before, levels, after, timesteps, strict=True)
         )
     )
 

@@ -13,7 +13,7 @@ from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import Backend, Network
 from driftcam.engines.backends.base import Progress, Shapes
 from driftcam.engines.backends.network import NetworkSpec
-from driftcam.engines.diffusion.denoise import Condition
+from driftcam.engines.diffusion.frame import Condition
 from driftcam.engines.diffusion.schedules import Schedule
 
 Conditioning = Callable[[Tensor, Tensor], Condition]

@@ -50,7 +50,7 @@ def test_one_step_is_the_checkpoints_own(folders: dict[str, Path], layout: str, 
     x = add_noise(latent, torch.from_numpy(noise), step.alpha, step.sigma)
     condition = {key: value[None] for key, value in own.condition(SMALL.prompts, (64, 64)).items()}
     output = own.predict(x, torch.tensor([step.timestep]), condition)
-    result = advance(x, estimate(x, output, *step.estimate), None, *step.advance)
+    result = advance(x, estimate(x, output, *step.estimate), None, None, *step.advance)
     expected = (own.decode(result) * 127.5 + 127.5).clamp(0, 255).round()[0].permute(1, 2, 0)
     np.testing.assert_allclose(picture.astype(float), expected.numpy(), atol=1)
 

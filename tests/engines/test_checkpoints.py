@@ -30,8 +30,10 @@ from diffusers import (
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from driftcam.engines.diffusion.denoise import Frame, Plan, denoise
+from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.diffusion.plan import Plan
+from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
 from driftcam.engines.models.stable_diffusion.prompts import travel
@@ -204,7 +206,7 @@ def our_result(model: Checkpoint, latent: Tensor, seed: int, steps: int, strengt
     plan = Plan(model.schedule(steps, strength), guidance)
     [result] = denoise([frame], plan, model.predict, model.unconditional)
     stream = StreamBatch(model.predict, plan, model.unconditional)
-    [streamed] = stream.push([frame]) + stream.flush()
+    [streamed] = stream.push(frame) + stream.flush()
     torch.testing.assert_close(streamed.latent, result.latent, atol=1e-4, rtol=1e-5)
     return result.latent[None]
 
@@ -330,7 +332,7 @@ def test_stream_batch_with_changing_prompts_is_sequential(models, layout, mode):
         for k in range(6)
     ]
     stream = StreamBatch(model.predict, plan, model.unconditional)
-    results = [r for frame in frames for r in stream.push([frame])] + stream.flush()
+    results = [r for frame in frames for r in stream.push(frame)] + stream.flush()
     assert [r.tag for r in results] == list(range(6))
     for frame, result in zip(frames, results, strict=True):
         [expected] = denoise([frame], plan, model.predict, model.unconditional)

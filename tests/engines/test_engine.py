@@ -140,16 +140,22 @@ def test_stream_pipeline_gives_every_frame_once_and_in_order():
     assert [(r.index, r.pts) for r in results] == [(k, 100 + k) for k in range(6)]
 
 
-def test_stream_and_sequential_pipelines_paint_the_same_pictures():
-    parameters = SMALL.replace(steps=2, strength=0.8)
-    frames = [np.roll(scene(7), 2 * k, 1) for k in range(3)]
+@pytest.mark.parametrize("guidance", ["none", "initialize"])
+def test_stream_and_sequential_pipelines_paint_the_same_pictures(guidance):
+    parameters = SMALL.replace(steps=2, strength=0.8, guidance=guidance, guidance_scale=1.6)
+    frames = [*(np.roll(scene(7), 2 * k, 1) for k in range(4)), scene(8), scene(8)]
     sequential = Engine(parameters, backend="torch")
     stream = Engine(parameters, backend="torch", pipeline="stream")
+    rows, predict = [], stream.model.predict
+    stream.model.predict = lambda x, t, c: rows.append(len(x)) or predict(x, t, c)  # type: ignore[method-assign]
+    stream.update(parameters)  # takes the network that counts
     one = [sequential.step(frame).astype(int) for frame in frames]
     two = [r.image.astype(int).copy() for frame in frames for r in stream.process(frame)]
     two += [r.image.astype(int) for r in stream.flush()]
     for a, b in zip(one, two, strict=True):
         assert np.abs(a - b).max() <= 1
+    asked = [True, False, False, True, True, False]  # every third frame, and after a cut
+    assert rows == [min(k + 1, 2) + (guidance == "initialize" and asked[k]) for k in range(6)] + [1]
 
 
 def test_step_always_has_a_picture_even_while_the_stream_fills():

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.diffusion.denoise import Frame, Plan
+from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.guidance import CEILING, Guidance, guide, guide_residual, limited_stock
+from driftcam.engines.diffusion.plan import Plan
 from driftcam.engines.diffusion.schedules import add_noise, advance, alphas_cumprod, ddim, estimate, flow, lcm, turbo
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 
@@ -79,7 +80,7 @@ def test_residual_modes_are_the_published_recursion(mode, n, delta):
         if mode == "initialize" and i == 0:
             reference = estimate(ours, noise_u, *step.estimate)
         guided = guide_residual(estimate(ours, noise_c, *step.estimate), ours, reference, a, scale, delta)
-        ours = advance(ours, guided, noises[i + 1], *step.advance)
+        ours = advance(ours, guided, None, noises[i + 1], *step.advance)
         torch.testing.assert_close(ours, x, atol=2e-5, rtol=0)  # c_skip, c_out are 1e-6 from 0 and 1
 
 
@@ -157,7 +158,7 @@ def test_ten_thousand_steps_stay_within_the_bound(solver, n, strength, scale, de
         for i, step in enumerate(schedule.steps):
             conditional = torch.tanh(turns[(k + i) % 13] * x)
             guided = guide_residual(conditional, x, reference, step.alpha, scales, deltas)
-            x = advance(x, guided, noises[(k + i + 1) % 17], *step.advance)
+            x = advance(x, guided, None, noises[(k + i + 1) % 17], *step.advance)
         output = x
         if k % 50 == 0 or k == STEPS // len(schedule) - 1:
             greatest = max(greatest, float(output.abs().max()))
@@ -180,7 +181,7 @@ def test_a_network_that_predicts_unrelated_noise_cannot_make_the_modes_diverge(s
             guided = guide_residual(conditional, x, x0, step.alpha, 20.0, delta)
             limit = torch.maximum(rms(conditional), rms(x0) + abs(1 - delta)).clamp(min=CEILING)
             assert (rms(guided) <= limit * 1.0001).all()
-            x = advance(x, guided, noises[(i + 1) % len(noises)], *step.advance)
+            x = advance(x, guided, None, noises[(i + 1) % len(noises)], *step.advance)
 
 
 def test_the_published_recursion_diverges_where_ours_is_bounded():
@@ -195,7 +196,7 @@ def test_the_published_recursion_diverges_where_ours_is_bounded():
 
     frames = [Frame(x0[k % 5].float(), noise[k % 5][None].float(), tag=k) for k in range(300)]
     stream = StreamBatch(lambda x, t, c: torch.tanh(x), Plan(lcm(1, 1.0, LEVELS), Guidance("self", 1.5)))
-    results = [stream.push([frame])[0] for frame in frames]
+    results = [stream.push(frame)[0] for frame in frames]
     assert torch.equal(results[0].latent, results[-5].latent)  # the same frame: nothing has piled up
 
 

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from driftcam.engines.api.bus import Message, MessageType
 from driftcam.engines.api.parameters import Parameters
-from driftcam.engines.diffusion.denoise import Frame, Plan, denoise, may_share
+from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.guidance import Guidance
+from driftcam.engines.diffusion.plan import Plan, may_share
 from driftcam.engines.diffusion.schedules import ddim, flow
+from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.engine import Engine
 from driftcam.engines.host import EngineHost, grouped
 from driftcam.engines.worker.inbox import Inbox

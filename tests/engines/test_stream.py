@@ -11,15 +11,19 @@ import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.diffusion.denoise import Finished, Frame, Plan, denoise
-from driftcam.engines.diffusion.guidance import Guidance
-from driftcam.engines.diffusion.schedules import alphas_cumprod, ddim, flow, lcm, turbo
+from driftcam.engines.diffusion.frame import Finished, Frame
+from driftcam.engines.diffusion.guidance import DIFFERENCE, Guidance
+from driftcam.engines.diffusion.plan import Plan
+from driftcam.engines.diffusion.schedules import alphas_cumprod, ddim, dpmpp, flow, lcm, turbo
+from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 
 LEVELS = alphas_cumprod()
 MODES = ("none", "full", "self", "initialize")
 SOLVERS = {
     "flow": flow,
+    "flow dpmpp": lambda n, s: flow(n, s, "dpmpp"),
+    "dpmpp v": lambda n, s: dpmpp(n, s, LEVELS, "v_prediction"),
     "lcm": lambda n, s: lcm(n, s, LEVELS),
     "ddim v": lambda n, s: ddim(n, s, LEVELS, "v_prediction"),
     "turbo": lambda n, s: turbo(n, s, LEVELS, "v_prediction"),
@@ -75,16 +79,15 @@ def assert_same(results: list[Finished], frames: list[Frame], plans: list[Plan])
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n", range(1, 9))
-@pytest.mark.parametrize("f", [1, 2, 3])
-def test_stream_batch_is_denoising_each_frame_alone(network, mode, n, f):
-    solver = list(SOLVERS.values())[(MODES.index(mode) + n + f) % len(SOLVERS)]
-    plan = Plan(solver(n, 0.8), Guidance(mode, 1.6, 0.9))
-    stream = StreamBatch(network.predict, plan, network.unconditional, frames_per_batch=f)
-    frames = [make_frame(k) for k in range((n + 2) * f - (f > 1))]  # the last push may be short
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_stream_batch_is_denoising_each_frame_alone(network, mode, n, solver):
+    plan = Plan(SOLVERS[solver](n, 0.8), Guidance(mode, 1.6, 0.9))
+    stream = StreamBatch(network.predict, plan, network.unconditional)
+    frames = [make_frame(k) for k in range(2 * n + 3)]
     results = []
-    for start in range(0, len(frames), f):
-        done = stream.push(frames[start : start + f])
-        assert len(done) == (f if start >= (n - 1) * f else 0) or start + f > len(frames)
+    for k, frame in enumerate(frames):
+        done = stream.push(frame)
+        assert len(done) == (k >= n - 1)
         results += done
     assert len(stream) == len(frames) - len(results)
     results += stream.flush()
@@ -96,7 +99,7 @@ def test_stream_batch_is_denoising_each_frame_alone(network, mode, n, f):
 def test_one_call_a_push_with_the_papers_number_of_rows(network, mode, rows):
     stream = StreamBatch(network.predict, Plan(flow(4, 1.0), Guidance(mode, 2.0)), network.unconditional)
     for k in range(10):
-        stream.push([make_frame(k)])
+        stream.push(make_frame(k))
     assert len(network.rows) == 10
     assert network.rows[3:] == [rows] * 7
     assert network.rows[0] == (1 if mode in ("none", "self") else 2)  # grows from one frame: no empty slots
@@ -111,31 +114,31 @@ def test_buffers_are_reused_while_the_pipeline_is_full(mode):
         return torch.zeros_like(x)
 
     plan = Plan(lcm(3, 1.0, LEVELS), Guidance(mode, 2.0))
-    stream = StreamBatch(predict, plan, Network.unconditional, frames_per_batch=2)
+    stream = StreamBatch(predict, plan, Network.unconditional)
     for k in range(12):
-        stream.push([make_frame(2 * k), make_frame(2 * k + 1)])
+        stream.push(make_frame(k))
     assert len(set(seen[2:])) == 1
 
 
 def test_results_are_not_overwritten_by_later_frames(network):
     stream = StreamBatch(network.predict, Plan(flow(1, 1.0)))
-    [first] = stream.push([make_frame(0)])
+    [first] = stream.push(make_frame(0))
     before = first.latent.clone()
-    stream.push([make_frame(1)])
+    stream.push(make_frame(1))
     assert torch.equal(first.latent, before)
 
 
 def test_strength_zero_gives_back_the_input_in_its_turn(network):
     stream = StreamBatch(network.predict, Plan(flow(3, 1.0)))
-    assert stream.push([make_frame(0)]) == stream.push([make_frame(1)]) == []
+    assert stream.push(make_frame(0)) == stream.push(make_frame(1)) == []
     stream.reconfigure(plan=Plan(flow(3, 0.0)))
-    results = [r for k in range(2, 6) for r in stream.push([make_frame(k)])]
+    results = [r for k in range(2, 6) for r in stream.push(make_frame(k))]
     results += stream.flush()
     assert [result.tag for result in results] == list(range(6))
     for k in range(2, 6):
         assert torch.equal(results[k].latent, make_frame(k).latent)
     calls = len(network.rows)
-    [result] = stream.push([make_frame(9)])
+    [result] = stream.push(make_frame(9))
     assert result.tag == 9 and len(network.rows) == calls
     assert torch.equal(alone(make_frame(9), Plan(flow(3, 0.0)), network), make_frame(9).latent)
 
@@ -148,7 +151,7 @@ def test_a_deeper_or_shallower_pipeline_takes_over_without_a_loss(network):
         if k in (5, 9):
             stream.reconfigure(plan=Plan(flow({5: 2, 9: 6}[k], 0.9)))
         plans.append(stream.plan)
-        results += stream.push([frame])
+        results += stream.push(frame)
     results += stream.flush()
     assert_same(results, frames, plans)
 
@@ -156,7 +159,7 @@ def test_a_deeper_or_shallower_pipeline_takes_over_without_a_loss(network):
 def test_sizes_never_mix(network):
     stream = StreamBatch(network.predict, Plan(flow(3, 1.0), Guidance("initialize", 2.0)), network.unconditional)
     frames = [make_frame(k, size=(4, 6) if k < 4 or k > 6 else (10, 4)) for k in range(12)]
-    results = [r for frame in frames for r in stream.push([frame])] + stream.flush()
+    results = [r for frame in frames for r in stream.push(frame)] + stream.flush()
     assert_same(results, frames, [stream.plan] * 12)
 
 
@@ -164,11 +167,11 @@ def test_each_frame_keeps_the_network_it_entered_with(network):
     other = Network()
     stream = StreamBatch(network.predict, Plan(flow(3, 1.0)))
     for k in range(3):
-        stream.push([make_frame(k)])
+        stream.push(make_frame(k))
     stream.reconfigure(predict=other.predict)
     network.rows.clear()
     for k in range(3, 6):
-        stream.push([make_frame(k)])
+        stream.push(make_frame(k))
     assert network.rows == [2, 1] and other.rows == [1, 2, 3]
 
 
@@ -179,25 +182,26 @@ def test_random_live_changes_lose_repeat_and_reorder_nothing(seed):
     frames: list[Frame] = []
     plans: list[Plan] = []
     results: list[Finished] = []
-    size, width = (4, 6), 1
+    size = (4, 6)
     for _ in range(120):
         if draw.random() < 0.25:
             solver = SOLVERS[draw.choice(list(SOLVERS))]
             guidance = Guidance(draw.choice(MODES), draw.choice([0.5, 1.0, 1.4, 3.0]), draw.choice([0.0, 0.7, 1.0]))
             strength = draw.choice([0.0, 0.3, 0.8, 1.0])
-            width = draw.choice([1, 2, 3])
-            stream.reconfigure(plan=Plan(solver(draw.randint(1, 8), strength), guidance), frames_per_batch=width)
+            stream.reconfigure(plan=Plan(solver(draw.randint(1, 8), strength), guidance))
         if draw.random() < 0.1:
             size = draw.choice([(4, 6), (4, 4), (8, 6)])
         if draw.random() < 0.03:
             results += stream.flush()
-        new = [make_frame(len(frames) + i, size=size) for i in range(draw.randint(0, width))]
-        frames += new
-        plans += [stream.plan] * len(new)
-        results += stream.push(new)
+        if draw.random() < 0.2:
+            results += stream.advance()
+        else:
+            frames.append(make_frame(len(frames), size=size))
+            plans.append(stream.plan)
+            results += stream.push(frames[-1])
         assert len(stream) == len(frames) - len(results)
         # A frame waits for at most eight pushes of its own and the eight of a deeper pipeline before it.
-        assert len(stream) <= 16 * 3
+        assert len(stream) <= 16
     results += stream.flush()
     assert_same(results, frames, plans)
 
@@ -218,9 +222,9 @@ def test_a_network_that_fails_costs_only_the_frames_of_that_push(network, n):
         failing = k in (0, 4, 5)
         if failing:
             with pytest.raises(RuntimeError, match="out of memory"):
-                stream.push([frame])
+                stream.push(frame)
         else:
-            results += stream.push([frame])
+            results += stream.push(frame)
     results += stream.flush()
     kept = [frame for k, frame in enumerate(frames) if k not in (0, 4, 5)]
     assert_same(results, kept, [stream.plan] * len(kept))
@@ -239,7 +243,7 @@ def test_a_flush_that_fails_can_be_repeated(network):
     plan = Plan(flow(4, 1.0))
     stream = StreamBatch(predict, plan)
     frames = [make_frame(k) for k in range(4)]
-    results = [r for frame in frames for r in stream.push([frame])]
+    results = [r for frame in frames for r in stream.push(frame)]
     for _ in range(2):
         with pytest.raises(RuntimeError):
             stream.flush()
@@ -253,7 +257,7 @@ def bad_frames() -> dict[str, Frame]:
         "noises": Frame(good.latent, good.noises[:1], good.condition),
         "noises ": Frame(good.latent, good.noises[..., 1:], good.condition),
         "noises  ": Frame(good.latent, good.noises.double(), good.condition),
-        "difference": dataclasses.replace(good, difference=good.latent[:1]),
+        "difference": dataclasses.replace(good, carried={DIFFERENCE: good.latent[:1]}),
         "condition": Frame(good.latent, good.noises, {"style": good.condition["style"]}),
         "condition 'style'": Frame(good.latent, good.noises, good.condition | {"style": torch.zeros(7)}),
     }
@@ -262,14 +266,17 @@ def bad_frames() -> dict[str, Frame]:
 @pytest.mark.parametrize("field", bad_frames())
 def test_a_frame_that_does_not_fit_is_named_and_changes_nothing(network, field):
     plan = Plan(lcm(3, 1.0, LEVELS))
-    stream = StreamBatch(network.predict, plan, frames_per_batch=2)
+    good, bad = make_frame(2), bad_frames()[field]
+    with pytest.raises(ParameterError, match=f"^{field.strip()}:"):
+        denoise([good, bad], plan, network.predict)
+    if field.startswith("condition"):
+        return  # a frame of another condition starts a stream batch of its own
+    stream = StreamBatch(network.predict, plan)
     frames = [make_frame(k) for k in range(6)]
-    results = stream.push(frames[:2])
+    results = stream.push(frames[0])
     with pytest.raises(ParameterError, match=f"^{field.strip()}:"):
-        stream.push([frames[2], bad_frames()[field]])
-    with pytest.raises(ParameterError, match=f"^{field.strip()}:"):
-        denoise([frames[2], bad_frames()[field]], plan, network.predict)
-    results += stream.push(frames[2:4]) + stream.push(frames[4:]) + stream.flush()
+        stream.push(bad)
+    results += [r for frame in frames[1:] for r in stream.push(frame)] + stream.flush()
     assert_same(results, frames, [plan] * 6)
 
 
@@ -279,11 +286,7 @@ def test_settings_that_cannot_work_are_named_and_the_old_ones_stay(network):
         with pytest.raises(ParameterError, match="guidance"):
             stream.reconfigure(plan=Plan(flow(2, 1.0), Guidance(mode, 2.0)))
         stream.reconfigure(plan=Plan(flow(2, 1.0), Guidance(mode, 1.0)))  # g = 1 needs no negative
-        assert len(stream.push([make_frame(0)]) + stream.flush()) == 1
-    with pytest.raises(ParameterError, match="frames_per_batch"):
-        stream.reconfigure(frames_per_batch=0)
-    with pytest.raises(ParameterError, match="frames"):
-        stream.push([make_frame(0), make_frame(1)])
+        assert len(stream.push(make_frame(0)) + stream.flush()) == 1
 
 
 # The guidance modes reduce to each other where the algebra says so.
@@ -348,12 +351,14 @@ class TestReductions:
         frame, network = make_frame(0), Network()
         schedule = SOLVERS[solver](n, 0.5)
         x = schedule.steps[0].alpha * frame.latent + schedule.steps[0].sigma * frame.noises[0]
+        previous = torch.zeros_like(x)
         for i, step in enumerate(schedule.steps):
             condition = {key: value[None] for key, value in frame.condition.items()}
             output = network.predict(x[None], torch.tensor([step.timestep]), condition)[0]
             x0 = step.estimate[0] * x + step.estimate[1] * output
-            keep, gain, renoise = step.advance
-            x = keep * x + gain * x0 + renoise * frame.noises[(i + 1) % 8]
+            keep, gain, history, renoise = step.advance
+            x = keep * x + gain * x0 + history * previous + renoise * frame.noises[(i + 1) % 8]
+            previous = x0
         torch.testing.assert_close(alone(frame, Plan(schedule), network), x, atol=1e-5, rtol=0)
 
 
@@ -370,28 +375,95 @@ def test_half_precision_runs_in_both_forms(network):
     for mode, delta in (("none", 0.5), ("self", 0.5), ("initialize", 1.0), ("full", 1.0)):
         plan = Plan(lcm(2, 1.0, LEVELS, "v_prediction"), Guidance(mode, 1.5, delta))
         stream = StreamBatch(predict, plan, dict)
-        [result] = stream.push([frame]) + stream.flush()
+        [result] = stream.push(frame) + stream.flush()
         [expected] = denoise([frame], plan, predict, dict)
         assert result.latent.dtype == expected.latent.dtype == torch.bfloat16
         error = (result.latent.float() - expected.latent.float()).abs().max()
         assert math.isfinite(error) and error < 0.2
 
 
-def test_a_known_difference_spares_the_unconditional_rows(network):
+def leaving(frame: Frame, left: dict) -> Frame:
+    """`frame`, which writes down under its tag what it leaves."""
+    return dataclasses.replace(frame, leave=lambda name, state: left.setdefault(frame.tag, {}).update({name: state}))
+
+
+def test_a_carried_difference_spares_the_negative_rows(network):
     """The frame's own gives the same picture; where one of several is missing, all are asked for."""
-    plan = Plan(flow(3, 0.9), Guidance("initialize", 1.7))
+    plan, left = Plan(flow(3, 0.9), Guidance("initialize", 1.7)), {}
     frames = [make_frame(0), make_frame(1)]
-    asked = denoise(frames, plan, network.predict, network.unconditional)
+    asked = denoise([leaving(frame, left) for frame in frames], plan, network.predict, network.unconditional)
     assert network.rows == [4, 2, 2]
-    known = [dataclasses.replace(f, difference=done.difference) for f, done in zip(frames, asked, strict=True)]
+    known = [dataclasses.replace(frame, carried=left[frame.tag]) for frame in frames]
+    left, again_left = {}, {}
     network.rows.clear()
-    again = denoise(known, plan, network.predict, network.unconditional)
-    assert network.rows == [2, 2, 2]
+    again = denoise([leaving(f, again_left) for f in known], plan, network.predict, network.unconditional)
+    assert network.rows == [2, 2, 2] and not again_left
     for first, second in zip(asked, again, strict=True):
         torch.testing.assert_close(second.latent, first.latent)
-        torch.testing.assert_close(second.difference, first.difference)
     denoise([known[0], frames[1]], plan, network.predict, network.unconditional)
     assert network.rows[3:] == [4, 2, 2]
     for mode in ("none", "self", "full"):
-        [done] = denoise(known[:1], Plan(flow(3, 0.9), Guidance(mode, 1.7)), network.predict, network.unconditional)
-        assert done.difference is None
+        other = Plan(flow(3, 0.9), Guidance(mode, 1.7))
+        denoise([leaving(known[0], left)], other, network.predict, network.unconditional)
+    assert not left
+
+
+@pytest.mark.parametrize("solver", ["flow", "dpmpp v", "lcm"])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_a_stream_carries_the_difference_alike_in_both_pipelines(n, solver):
+    """Asked for on every third frame and after a change of plan, seen by the others, which take no negative row."""
+    frames = [make_frame(k) for k in range(14)]
+    plans = [Plan(SOLVERS[solver](n, 0.8 if k < 7 else 0.5), Guidance("initialize", 1.7, 0.9)) for k in range(14)]
+    asks = {0, 3, 6, 7, 10, 13}
+
+    def run(take) -> tuple[list[Finished], list[int]]:
+        network, carried, results = Network(), {}, []
+        for k, frame in enumerate(frames):
+            seen = {} if k in asks else dict(carried)
+            frame = dataclasses.replace(frame, carried=seen, leave=carried.__setitem__)
+            results += take(network, frame, plans[k])
+        return results, network.rows
+
+    def one_by_one(network: Network, frame: Frame, plan: Plan) -> list[Finished]:
+        return denoise([frame], plan, network.predict, network.unconditional)
+
+    streams: dict[int, StreamBatch] = {}
+
+    def in_a_stream(network: Network, frame: Frame, plan: Plan) -> list[Finished]:
+        stream = streams.setdefault(0, StreamBatch(network.predict, plan, network.unconditional))
+        stream.reconfigure(plan=plan)
+        return stream.push(frame)
+
+    expected, rows = run(one_by_one)
+    assert rows == [2 if k in asks and i == 0 else 1 for k in range(14) for i in range(n)]
+    results, rows = run(in_a_stream)
+    results += streams[0].flush()
+    assert rows[:14] == [min(k + 1, n) + (k in asks) for k in range(14)]
+    assert [result.tag for result in results] == list(range(14))
+    for result, wanted in zip(results, expected, strict=True):
+        assert (result.latent - wanted.latent).abs().max() <= 1e-5 * max(1, wanted.latent.abs().max())
+    own = alone(frames[1], plans[1], Network())
+    assert (results[1].latent - own).abs().max() > 1e-3, "it saw another frame's difference"
+
+
+def test_a_frame_that_fails_leaves_nothing(network):
+    def predict(x, t, condition):
+        raise RuntimeError("out of memory")
+
+    plan, left = Plan(flow(2, 1.0), Guidance("initialize", 2.0)), {}
+    frame = leaving(make_frame(0), left)
+    stream = StreamBatch(predict, plan, network.unconditional)
+    for attempt in (lambda: stream.push(frame), lambda: denoise([frame], plan, predict, network.unconditional)):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            attempt()
+    assert not left
+
+
+def test_history_of_another_frame_is_never_seen(network):
+    """A row that held an infinite x̂₀ is as good as new for the frame that follows on it."""
+    plan = Plan(flow(4, 0.8, "dpmpp"))
+    broken = dataclasses.replace(make_frame(0), latent=torch.full((4, 4, 6), torch.inf))
+    stream = StreamBatch(network.predict, plan)
+    frames = [broken, *(make_frame(k) for k in range(1, 9))]
+    results = [r for frame in frames for r in stream.push(frame)] + stream.flush()
+    assert_same(results[1:], frames[1:], [plan] * 8)

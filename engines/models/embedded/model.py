@@ -22,7 +22,7 @@ from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.backends import Backend, base
 from driftcam.engines.backends.base import Progress, Shapes
 from driftcam.engines.backends.network import BATCH, NetworkSpec, picture
-from driftcam.engines.diffusion.denoise import Condition
+from driftcam.engines.diffusion.frame import Condition
 from driftcam.engines.diffusion.schedules import Schedule, flow
 from driftcam.engines.models.base import Conditioning, RowsNetwork
 from driftcam.engines.models.embedded import networks

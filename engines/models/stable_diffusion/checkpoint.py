@@ -29,7 +29,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.diffusion import schedules
-from driftcam.engines.diffusion.denoise import Condition
+from driftcam.engines.diffusion.frame import Condition
 from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.models.stable_diffusion import prompts
 from driftcam.engines.models.stable_diffusion.files import (

@@ -16,7 +16,7 @@ from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import Backend
 from driftcam.engines.backends.base import Progress
 from driftcam.engines.backends.export import checkpoint_specs
-from driftcam.engines.diffusion.denoise import Condition
+from driftcam.engines.diffusion.frame import Condition
 from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.models.base import Conditioning, RowsNetwork
 from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
