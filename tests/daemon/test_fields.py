@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 from driftcam.daemon import cli
 from driftcam.daemon.bus.server import BusServer
 from driftcam.daemon.commands.parameters import parse_value
-from driftcam.engines.api import TABLE, ParameterError, declare
+from driftcam.daemon.session.core import Core
+from driftcam.engines.api import TABLE, ParameterError, Parameters, declare
 from driftcam.engines.api.bus_client import BusClient
-from driftcam.engines.api.fields import Field
+from driftcam.engines.api.fields import EMBEDDED, Field
+from scripts.parameters_table import PAGE, page
 from tests.daemon import elsewhere as elsewhere_engine
 from tests.daemon.conftest import ROOT
 from tests.daemon.http_daemon import daemon_in
@@ -52,6 +55,27 @@ async def test_a_field_declared_elsewhere_is_served_described_and_taken(tmp_path
         assert (refused.status, answer["field"]) == (422, "memory")
         assert "from 0 to 3" in answer["message"]
         assert getattr(daemon.session.control.parameters, "memory") == 1.5  # noqa: B009 (no type checker knows it)
+
+
+async def test_what_the_model_cannot_do_is_refused_before_any_engine_is_there(tmp_path: Path) -> None:
+    """Else a change that is taken while it starts would keep it from opening the stream."""
+    never = [sys.executable, "-c", "import time; time.sleep(3600)"]
+    core = Core(never, notify=lambda line: None, model=EMBEDDED)
+    try:
+        session = core.sessions.open("live", Parameters())
+        for change, words in (
+            ({"styles": [["stary-night", 1]]}, "starry-night"),
+            ({"prompt": "zzzz"}, "no word fits"),
+            ({"negative_prompt": "fog"}, "only a Stable Diffusion checkpoint"),
+        ):
+            with pytest.raises(ParameterError, match=words):
+                await session.control.change(change)
+        assert session.control.parameters == Parameters()
+        with pytest.raises(ParameterError, match="starry-night"):
+            core.sessions.open("other", Parameters(styles=(("stary-night", 1.0),)))
+        await session.control.change({"styles": [["weave", 1]]})
+    finally:
+        await core.close()
 
 
 async def test_a_field_declared_elsewhere_is_told_to_programs_on_the_bus(tmp_path: Path, elsewhere) -> None:
@@ -190,6 +214,11 @@ def test_no_range_default_or_flag_of_a_parameter_is_written_a_second_time() -> N
     assert TABLE_FILE in SOURCES and len(SOURCES) > 150
     sources = [path for path in SOURCES if path != TABLE_FILE]
     assert {str(path): found for path in sources if (found := repeated(path))} == {}
+
+
+def test_the_documentation_says_what_the_table_says() -> None:
+    assert PAGE.read_text() == page(), "run: python -m scripts.parameters_table"
+    assert all(f"| `{name}` | {field.label} |" in page() for name, field in TABLE.items())
 
 
 def test_the_page_says_nothing_of_ranges_and_choices() -> None:
