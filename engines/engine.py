@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,11 +18,12 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, place_in
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
-from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.api.parameters import Parameters, changed
 from driftcam.engines.backends import explain, open_backend
+from driftcam.engines.carried import Carried, Rule, State
+from driftcam.engines.conditions.base import Seen
 from driftcam.engines.diffusion.frame import Finished, Frame
-from driftcam.engines.diffusion.guidance import Guidance
-from driftcam.engines.diffusion.held_difference import HeldDifference
+from driftcam.engines.diffusion.guidance import DIFFERENCE, Guidance
 from driftcam.engines.diffusion.plan import Plan
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
@@ -36,8 +39,12 @@ from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 from driftcam.engines.numba_kernels import compile_kernels
 from driftcam.engines.timing import StageClock
+from driftcam.engines.travel import Travel, differs
 
 PIPELINES = ("sequential", "stream")
+# Guidance `initialize` asks the network what it would paint without a style, on every third frame: on a CPU each
+# question takes a row's time. Real clips are as steady as with one on each, within 5 % (`scripts.bench_guidance`).
+HELD_DIFFERENCE = State(DIFFERENCE, noise=Rule.FORGET, lasts=2)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class _Tag:
     width: int
     offset: tuple[float, float]
     between_bars: Box | None
+    leave: Callable[[str, Tensor], None]
 
 
 class Engine:
@@ -123,13 +131,14 @@ class Engine:
         self._building: Future[Model] | None = None
         self._frames = self._skipped = 0
         self._newest = -(2**63)
-        self._held = HeldDifference()
         self._last: np.ndarray | None = None
         self._gate = SimilarityGate(self.parameters.seed)
         compile_kernels()  # before the networks: numba's compiler does not bear their imports beside it
         self.model = self._build(self.parameters)
         self._stream: StreamBatch | None = None
         self._to_luma = WorkingLuma()
+        self._travel: Travel | None = None
+        self._carried: Carried | None = None
         self._noise_identity: tuple | None = None
         self._noise_shown = np.zeros((1, 1, 1, 1), np.float32)
         self._apply(self.parameters)
@@ -174,7 +183,9 @@ class Engine:
         rgb = as_rgb(frame)
         if pts < self._newest:
             raise ParameterError("pts", pts, f"frames come in order of time; the last one had {self._newest}")
-        self._apply_wanted()
+        self._apply_wanted(pts)
+        if self._travel is not None:
+            self._go_on(self._travel, pts)
         index = self._frames
         self._frames += 1
         self._newest = pts
@@ -188,14 +199,16 @@ class Engine:
         with self.clock.stage("anchor"):
             self._place()
         height, width = self._scaled.shape[:2]
-        tag = _Tag(pts, index, self.model, height, width, self._anchor.offset, between_bars)
+        assert self._carried is not None
+        leave = partial(self._carried.leave, index)
+        tag = _Tag(pts, index, self.model, height, width, self._anchor.offset, between_bars, leave)
         # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
         noise = self._side.submit(self._advance_noise)
         with self.clock.stage("encode"):
             photo = self.model.encode(self._input)
         with self.clock.stage("wait for noise"):
             noises = noise.result()
-        return self._item(photo, noises, tag)
+        return self._item(photo, noises, {}, tag)
 
     def flush(self) -> list[Stylised]:
         """Finish the frames in flight (none with the sequential pipeline); see `process`."""
@@ -239,7 +252,7 @@ class Engine:
 
     # -- parameters -----------------------------------------------------------------------------
 
-    def _apply_wanted(self) -> None:
+    def _apply_wanted(self, pts: int) -> None:
         with self._lock:
             wanted = self._wanted
         if wanted is None:
@@ -257,7 +270,18 @@ class Engine:
         with self._lock:
             if self._wanted is wanted:
                 self._wanted = None
-        self._apply(wanted)
+        way = Travel(self.parameters, wanted, pts) if wanted.travel and differs(self.parameters, wanted) else None
+        self._apply(wanted if way is None else way.at(pts) or wanted)
+        self._travel = way
+
+    def _go_on(self, travel: Travel, pts: int) -> None:
+        """One frame further on the way to other parameters."""
+        now = travel.at(pts)
+        if now is None:
+            now, self._travel = travel.end, None
+        self._use(now)
+        if self._stream is not None:
+            self._stream.reconfigure(plan=self.plan)
 
     def _build(self, parameters: Parameters, current: Model | None = None) -> Model:
         """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
@@ -300,12 +324,8 @@ class Engine:
 
     def _apply(self, parameters: Parameters) -> None:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""
-        self.parameters = parameters
-        self._gate.reset()  # even a still picture is to show the change
-        self._held.forget()
-        self._condition = self.model.conditioning(parameters)
-        guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
-        self.plan = Plan(self.model.schedule(parameters.steps, parameters.strength), guidance)
+        self._travel = None
+        self._use(parameters)
         height, width = self.model.size
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._input = torch.from_numpy(self._canvas[None])
@@ -317,6 +337,8 @@ class Engine:
         if identity != self._noise_identity:
             self._noise_identity = identity
             self._anchor.reset()
+            states = (HELD_DIFFERENCE, *(state for each in self.model.conditions for state in each.carried))
+            self._carried = Carried(states, self.model.latent_size)
             self._motion = MotionStage(self.model.latent_size)
             self._noise = TemporalNoise(
                 *self.model.latent_size, self.model.channels, fields, parameters.seed, readout=self._readout
@@ -325,6 +347,22 @@ class Engine:
             if self._stream is None:
                 self._stream = StreamBatch(self.model.predict, self.plan, self.model.unconditional)
             self._stream.reconfigure(plan=self.plan, predict=self.model.predict, unconditional=self.model.unconditional)
+
+    def _use(self, parameters: Parameters) -> None:
+        """What does not need another size, seed or number of noise fields."""
+        self._forget(changed(self.parameters, parameters))
+        self.parameters = parameters
+        self._gate.reset()  # even a still picture is to show the change
+        self._tell = self.model.bind(parameters)
+        guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
+        self.plan = Plan(self.model.schedule(parameters.steps, parameters.strength), guidance)
+
+    def _forget(self, names: set[str]) -> None:
+        """What the stream carries and does not hold any more with other values of the parameters `names`."""
+        if self._carried is not None and names:
+            conditions = [each for each in self.model.conditions if names.intersection(each.parameters)]
+            states = [HELD_DIFFERENCE.name, *(state.name for each in conditions for state in each.carried)]
+            self._carried.changed(self._frames - 1, states)
 
     # -- one frame ------------------------------------------------------------------------------
 
@@ -363,16 +401,14 @@ class Engine:
         self._noise_shown = noise
         return torch.from_numpy(noise)
 
-    def _item(self, photo: Tensor, noises: Tensor, tag: _Tag) -> Frame:
-        # A copy: other streams may share the encoder and use it before this frame is denoised.
-        carried = self._held.next(alike=self._like_the_last())
-        return Frame(photo[0].clone(), noises, self._condition(photo, noises), tag, carried, self._held.keep)
-
-    def _like_the_last(self) -> bool:
-        """Whether the frame has the noise of the one before, carried, and its scene lies on the same cells."""
+    def _item(self, photo: Tensor, noises: Tensor, planes: Mapping[str, np.ndarray], tag: _Tag) -> Frame:
         p = self.parameters
-        carried = p.noise == "warped" and p.refresh == p.degradation == 0 and not self._motion.motion.cut
-        return carried and self._anchor.jump == (0, 0)
+        fresh_noise = p.noise != "warped" or p.refresh > 0 or p.degradation > 0
+        assert self._carried is not None
+        carried = self._carried.begin(tag.index, self._motion.motion, fresh_noise=fresh_noise)
+        rows = self._tell(Seen(photo, noises, planes, carried))
+        # A copy: other streams may share the encoder and use it before this frame is denoised.
+        return Frame(photo[0].clone(), noises, rows, tag, carried, tag.leave)
 
     def finish(self, done: list[Finished]) -> list[Stylised]:
         """The last part of `process`: decoded results. All but the last are copies."""
@@ -386,6 +422,8 @@ class Engine:
     def _decoded(self, done: Finished) -> Stylised:
         tag = done.tag
         assert isinstance(tag, _Tag)
+        for name, value in tag.model.leaves(done.latent).items():
+            tag.leave(name, value)
         with self.clock.stage("decode"):
             image = tag.model.decode(done.latent[None])[0].numpy()
         # Into a picture of our own: the decoder may be shared with other streams, and the gate may repeat it later.

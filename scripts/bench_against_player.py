@@ -21,7 +21,7 @@ def main() -> None:
     if (source / "driftcam").is_dir():
         from driftcam import Engine, Parameters
     else:  # before there was one package
-        from engines import Engine, Parameters  # type: ignore[no-redef]
+        from engines import Engine, Parameters  # type: ignore[no-redef, attr-defined]
     where = Path(sys.modules[Parameters.__module__].__file__ or "")
     if not where.is_relative_to(source):
         sys.exit(f"bench-against: the engine was to come from {source}, but comes from {where}")

@@ -10,11 +10,12 @@ frame as a share of what guidance changes at all (root mean squares). What it sa
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 
 import numpy as np
 
-from driftcam.engines.diffusion import held_difference
+from driftcam.engines import engine
 from scripts import bench_coherence as coherence
 from scripts.bench_coherence_parts import Flows, change, paint, scene
 from scripts.training import data
@@ -45,11 +46,12 @@ def row(start: int, scale: float) -> dict:
 
 
 def guided(frames: list[np.ndarray], scale: float, every: int) -> list[np.ndarray]:
-    kept, held_difference.HELD_FRAMES = held_difference.HELD_FRAMES, every
+    kept = engine.HELD_DIFFERENCE
+    engine.HELD_DIFFERENCE = dataclasses.replace(kept, lasts=every - 1)
     try:
         return paint(frames, steps=STEPS, guidance="initialize", guidance_scale=scale)
     finally:
-        held_difference.HELD_FRAMES = kept
+        engine.HELD_DIFFERENCE = kept
 
 
 def steadiness(outputs: list[np.ndarray], flows: Flows) -> list[float]:

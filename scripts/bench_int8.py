@@ -25,8 +25,9 @@ from torch import Tensor
 
 from driftcam.engines.backends.base import examples, with_frames
 from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.conditions.freedom import degrade
+from driftcam.engines.conditions.style import STYLE_DIM
 from driftcam.engines.models.embedded.model import embedded_specs
-from driftcam.engines.models.embedded.networks import STYLE_DIM, degrade
 
 CALIBRATE, JUDGE = ("astronaut", "coffee", "chelsea", "rocket"), ("retina", "immunohistochemistry", "hubble_deep_field")
 STYLES = 26

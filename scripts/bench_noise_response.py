@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from driftcam import Parameters
-from driftcam.engines.models.embedded.model import WEIGHTS, load_networks, style_condition
-from driftcam.engines.models.embedded.networks import degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.freedom import degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.style import style_input
+from driftcam.engines.models.embedded.model import WEIGHTS, load_networks
 from scripts import bench_coherence as coherence
 from scripts.training import data
 from scripts.training.autoencoder import to_pixels
@@ -53,10 +54,10 @@ def row(freedom: float, steps: int) -> dict:
 
     def paint(style: str, noise: Tensor) -> Tensor:
         condition, x = degrade(photo, hiding_noise(noise), level), noise
-        styles = style_condition(Parameters(styles=((style, 1.0),))).expand(len(x), -1)
+        styles = style_input(Parameters(styles=((style, 1.0),))).expand(len(x), -1)
         for now, following in itertools.pairwise(times):
             t, levels = torch.full((len(x),), now), torch.full((len(x),), level)
-            x = x + (following - now) * unet(x, condition, t, levels, styles)
+            x = x + (following - now) * unet(x, t, condition, levels, styles)
         return decoder(x) * 127.5
 
     def change(correlation: float) -> float:

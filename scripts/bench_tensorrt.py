@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from driftcam.engines.backends.export import checkpoint_specs, export_onnx
+from driftcam.engines.backends.export import export_onnx
 from driftcam.engines.backends.network import NetworkSpec
 from driftcam.engines.backends.tensorrt.build import BuildJob, build, parse_target, profile_of
+from driftcam.engines.models.stable_diffusion.specs import checkpoint_specs
 from driftcam.engines.prebuild.commands import parse_ranges
 
 

@@ -293,6 +293,11 @@ def declare(field: Field) -> Callable[[], None]:
     return take_away
 
 
+def changed(before: Parameters, after: Parameters) -> set[str]:
+    """Names of the parameters that differ."""
+    return {name for name in TABLE if getattr(before, name) != getattr(after, name)}
+
+
 def fields_json() -> list[dict[str, Any]]:
     """The table for other programs."""
     return [field.to_dict() for field in TABLE.values()]

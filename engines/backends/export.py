@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,97 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.network import BATCH, Axis, NetworkSpec, Ranges, Shape, picture
+from driftcam.engines.backends.network import Axis, NetworkSpec, Ranges, Shape
 
 OPSET = 18
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float16}
-TOKENS = 77  # of a CLIP prompt
-XL_TIME_IDS = 6
-
-
-class _Unet(nn.Module):
-    """A diffusers UNet with positional inputs; SDXL's added conditions and a ControlNet's residuals where given."""
-
-    def __init__(self, unet: nn.Module, xl: bool, residuals: int) -> None:
-        super().__init__()
-        self.unet, self.xl, self.residuals = unet, xl, residuals
-
-    def forward(self, sample: Tensor, timestep: Tensor, prompt: Tensor, *rest: Tensor) -> Tensor:
-        options: dict[str, Any] = {}
-        if self.xl:
-            text, time_ids, *rest_list = rest
-            options["added_cond_kwargs"] = {"text_embeds": text, "time_ids": time_ids}
-        else:
-            rest_list = list(rest)
-        if self.residuals:
-            options["down_block_additional_residuals"] = tuple(rest_list[:-1])
-            options["mid_block_additional_residual"] = rest_list[-1]
-        return self.unet(sample, timestep, prompt, return_dict=False, **options)[0]
-
-
-class _VaeEncoder(nn.Module):
-    """Pixels to the mean latent (before the scaling factor)."""
-
-    def __init__(self, vae: nn.Module) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        coded = self.vae.encode(pixels, return_dict=False)[0]  # type: ignore[operator]
-        return coded.mean if hasattr(coded, "mean") and not isinstance(coded, Tensor) else coded
-
-
-class _VaeDecoder(nn.Module):
-    def __init__(self, vae: nn.Module) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.vae.decode(latent, return_dict=False)[0]  # type: ignore[operator]
-
-
-def checkpoint_specs(unet: Any, vae: Any, *, residuals: bool = False) -> list[NetworkSpec]:
-    """Autoencoder and UNet of a Stable-Diffusion-class checkpoint (diffusers modules).
-
-    With `residuals` the UNet also takes what a ControlNet adds to its skip connections and its middle.
-    """
-    config = unet.config
-    scale = 2 ** (len(vae.config.block_out_channels) - 1)
-    latent = picture(config.in_channels, scale)
-    xl = config.addition_embed_type == "text_time"
-    inputs: dict[str, Shape] = {
-        "sample": latent,
-        "timestep": (BATCH,),
-        "prompt": (BATCH, TOKENS, config.cross_attention_dim),
-    }
-    if xl:
-        text = config.projection_class_embeddings_input_dim - XL_TIME_IDS * config.addition_time_embed_dim
-        inputs |= {"text": (BATCH, text), "time_ids": (BATCH, XL_TIME_IDS)}
-    extra = residual_shapes(config, scale) if residuals else []
-    inputs |= {f"down_{k}": shape for k, shape in enumerate(extra[:-1])}
-    if extra:
-        inputs["mid"] = extra[-1]
-    return [
-        NetworkSpec("encoder", _VaeEncoder(vae).eval(), {"pixels": picture(3)}, "latent"),
-        NetworkSpec("unet", _Unet(unet, xl, len(extra)).eval(), inputs, "prediction"),
-        NetworkSpec("decoder", _VaeDecoder(vae).eval(), {"latent": latent}, "pixels"),
-    ]
-
-
-def residual_shapes(config: Any, scale: int) -> list[Shape]:
-    """What a ControlNet (arXiv 2302.05543) adds: one for each skip connection, then the middle."""
-    widths, layers = config.block_out_channels, config.layers_per_block
-    counts = [layers] * len(widths) if isinstance(layers, int) else list(layers)
-    shapes, stride = [picture(widths[0], scale)], scale
-    for level, (width, count) in enumerate(zip(widths, counts, strict=True)):
-        shapes += [picture(width, stride)] * count
-        if level < len(widths) - 1:
-            stride *= 2
-            shapes.append(picture(width, stride))
-    return [*shapes, picture(widths[-1], stride)]
 
 
 def export_onnx(
@@ -190,4 +107,6 @@ def _dynamic(module: nn.Module, shapes: Sequence[Shape], variables: Mapping[str,
          for k, axis in enumerate(shape) if isinstance(axis, Axis)}
         for shape in shapes
     )  # fmt: skip
-    return (*axes[:3], axes[3:]) if len(axes) > 3 and isinstance(module, _Unet) else axes
+    arguments = list(inspect.signature(module.forward).parameters.values())
+    named = sum(argument.kind is not argument.VAR_POSITIONAL for argument in arguments)
+    return (*axes[:named], axes[named:]) if named < len(arguments) and len(axes) > named else axes

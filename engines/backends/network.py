@@ -71,6 +71,14 @@ class NetworkSpec:
             for name, shape in self.inputs.items()
         }
 
+    def sized(self, batch: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """The inputs' shapes for so many rows of pictures of `height` × `width` pixels, also between whole units."""
+        sizes = {"batch": batch * UNIT, "rows": height, "columns": width}
+        return {
+            name: tuple(sizes[axis.name] * axis.per_unit // UNIT if isinstance(axis, Axis) else axis for axis in shape)
+            for name, shape in self.inputs.items()
+        }
+
     def examples(self, dtype: torch.dtype, seed: int = 0, **sizes: int) -> tuple[Tensor, ...]:
         """Random inputs in [0, 1), which suits times and levels too."""
         generator = torch.Generator().manual_seed(seed)

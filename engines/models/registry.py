@@ -30,7 +30,7 @@ class Models:
             key = source, size, backend.name
             model = self._models.get(key)
             if model is None:
-                model = self._models[key] = source.model(*size, backend, progress)
+                model = self._models[key] = Model(source.parts, *size, backend, progress)
             return model
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.export import PRECISIONS, checkpoint_specs
+from driftcam.engines.backends.export import PRECISIONS
 from driftcam.engines.backends.network import UNIT, NetworkSpec, Ranges
 from driftcam.engines.backends.tensorrt.build import parse_target
 from driftcam.engines.backends.tensorrt.cache import EngineCache
@@ -46,6 +46,7 @@ def specs_of(model: str) -> list[NetworkSpec]:
         return embedded_specs()
     try:
         from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
+        from driftcam.engines.models.stable_diffusion.specs import checkpoint_specs
     except ImportError:
         raise ParameterError("model", model, "checkpoints need: pip install 'driftcam[checkpoints]'") from None
     checkpoint = Checkpoint.load(Path(model))

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from driftcam.engines.models.embedded.networks import STRIDE, Encoder, FlowUNet, degrade, hiding_level
+from driftcam.engines.conditions.freedom import degrade, hiding_level
+from driftcam.engines.models.embedded.networks import STRIDE, Encoder, FlowUNet
 from scripts.training.autoencoder import to_pixels
 from scripts.training.progress import Run
 from scripts.training.teacher import NAMED, VECTOR
@@ -110,5 +111,5 @@ def flow_loss(model: nn.Module, target: Tensor, photo: Tensor, style: Tensor) ->
     noise, t = torch.randn_like(target), random_time(len(target))
     x = torch.lerp(target, noise, t.view(-1, 1, 1, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        velocity = model(x, condition, t, level, style)
+        velocity = model(x, t, condition, level, style)
     return F.mse_loss(velocity.float(), noise - target)

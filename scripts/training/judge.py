@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet, degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.freedom import degrade, hiding_level, hiding_noise
+from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet
 from scripts.training.autoencoder import to_pixels
 from scripts.training.teacher import NAMED, VECTOR
 
@@ -90,7 +91,7 @@ def euler(
     x = torch.lerp(photo, noise, strength)
     times = torch.linspace(strength, 0, steps + 1)
     for now, following in pairwise(times):
-        x = x + (following - now) * model(x, condition, now.expand(len(x)), level, style)
+        x = x + (following - now) * model(x, now.expand(len(x)), condition, level, style)
     return x
 
 

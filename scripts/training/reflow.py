@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from driftcam.engines.models.embedded.networks import Encoder, FlowUNet, degrade, hiding_level
+from driftcam.engines.conditions.freedom import degrade, hiding_level
+from driftcam.engines.models.embedded.networks import Encoder, FlowUNet
 from scripts.training.flow import Pairs, flow_loss
 from scripts.training.progress import Run
 
@@ -40,7 +41,7 @@ def couple(model: FlowUNet, data: Pairs, count: int, rng: np.random.Generator) -
         x = noise
         for now, following in itertools.pairwise(times):
             with torch.autocast("cpu", torch.bfloat16):
-                velocity = model(x, condition, torch.full((BATCH,), now), level, style)
+                velocity = model(x, torch.full((BATCH,), now), condition, level, style)
             x = x + (following - now) * velocity.float()
         values = {"noise": noise, "latent": x, "condition": condition, "level": level, "style": style}
         for key, value in values.items():
@@ -88,5 +89,5 @@ def straight_loss(model: nn.Module, couples: dict[str, Tensor]) -> Tensor:
     t = torch.where(torch.rand(size) < 0.5, torch.ones(size), torch.rand(size))
     x = torch.lerp(couples["latent"], couples["noise"], t.view(-1, 1, 1, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        velocity = model(x, couples["condition"], t, couples["level"], couples["style"])
+        velocity = model(x, t, couples["condition"], couples["level"], couples["style"])
     return F.mse_loss(velocity.float(), couples["noise"] - couples["latent"])

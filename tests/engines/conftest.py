@@ -41,14 +41,15 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[N
     """A network of a tiny checkpoint and its ONNX graph over `SMALL`, exported once in a run."""
     folder, made = tmp_path_factory.mktemp("tiny"), {}
 
-    def exported(layout: str, name: str, precision: str = "fp32", residuals: bool = False) -> tuple[NetworkSpec, Path]:
-        from driftcam.engines.backends.export import checkpoint_specs, export_onnx
+    def exported(layout: str, name: str, precision: str = "fp32") -> tuple[NetworkSpec, Path]:
+        from driftcam.engines.backends.export import export_onnx
+        from driftcam.engines.models.stable_diffusion.specs import checkpoint_specs
         from tests.engines.test_checkpoints import full_vae, tiny_unet
 
-        key = (layout if name == "unet" else "any", name, precision, residuals)  # all have the same autoencoder
+        key = (layout if name == "unet" else "any", name, precision)  # all have the same autoencoder
         if key not in made:
             torch.manual_seed(0)
-            specs = checkpoint_specs(tiny_unet(layout).eval(), full_vae().eval(), residuals=residuals)
+            specs = checkpoint_specs(tiny_unet(layout).eval(), full_vae().eval())
             spec = next(s for s in specs if s.name == name)
             path = folder / f"{'-'.join(map(str, key))}.onnx"
             made[key] = spec, export_onnx(spec, path, precision, SMALL)

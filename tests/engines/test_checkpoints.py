@@ -30,13 +30,17 @@ from diffusers import (
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.conditions.base import Seen
+from driftcam.engines.conditions.prompt import Prompt
 from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.guidance import Guidance
 from driftcam.engines.diffusion.plan import Plan
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
-from driftcam.engines.models.stable_diffusion.prompts import travel
+from driftcam.engines.models.stable_diffusion.prompts import blend
+from driftcam.engines.models.stable_diffusion.specs import prompt_inputs
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SIZE = (32, 48)
@@ -302,6 +306,7 @@ def test_sdxl_in_half_precision_keeps_its_autoencoder_wide(folders, models, pixe
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_prompts_are_encoded_once_and_never_per_frame(models, layout, monkeypatch):
     model = models[layout]
+    model.negative("")
     calls = []
     encode = model._pipe.encode_prompt
     monkeypatch.setattr(model._pipe, "encode_prompt", lambda *a, **k: calls.append(a) or encode(*a, **k))
@@ -326,7 +331,7 @@ def test_stream_batch_with_changing_prompts_is_sequential(models, layout, mode):
         Frame(
             torch.randn(4, 16, 24, generator=generator),
             torch.randn(2, 4, 16, 24, generator=generator),
-            travel(stops, k / 3),
+            blend(stops[int(k / 3) : int(k / 3) + 2], (1 - k / 3 % 1, k / 3 % 1)),
             k,
         )
         for k in range(6)
@@ -341,11 +346,17 @@ def test_stream_batch_with_changing_prompts_is_sequential(models, layout, mode):
 
 
 def test_the_negative_prompt_reaches_the_unconditional_rows(folders, models):
-    plain, told = models["sd15"], Checkpoint.load(folders["sd15"], negative_prompt="ugly")
-    rows = {key: value[None] for key, value in plain.condition([("the cat", 1.0)], SIZE).items()}
-    expected = told.condition([("ugly", 1.0)], SIZE)["prompt"]
-    torch.testing.assert_close(told.unconditional(rows)["prompt"][0], expected)
-    assert not torch.equal(plain.unconditional(rows)["prompt"][0], expected)
+    """Only where guidance asks for it."""
+    model = models["sd15"]
+    words = Prompt(prompt_inputs(model.unet.config), model)
+    parameters = Parameters(prompts=(("the cat", 1.0),), negative_prompt="ugly", guidance="full", guidance_scale=2.0)
+    expected = model.condition([("ugly", 1.0)], SIZE)["prompt"]
+    seen = Seen(torch.zeros(1, 4, 4, 6), torch.zeros(1, 4, 4, 6))
+    rows = {key: value[None] for key, value in words.bind(parameters, SIZE)(seen).items()}
+    torch.testing.assert_close(words.negative(rows)["prompt"][0], expected)
+    torch.testing.assert_close(rows["prompt"][0], model.condition([("the cat", 1.0)], SIZE)["prompt"])
+    assert not torch.equal(model.unconditional(rows)["prompt"][0], expected)
+    assert set(words.bind(parameters.replace(guidance="self"), SIZE)(seen)) == set(words.inputs)
 
 
 # Bad folders: the message names the file.

@@ -14,8 +14,10 @@ import torch
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.backends import open_backend
-from driftcam.engines.models.embedded.model import WEIGHTS, EmbeddedSource, load_networks, style_condition
-from driftcam.engines.models.embedded.networks import STYLE_DIM, degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.freedom import degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.style import STYLE_DIM, style_input
+from driftcam.engines.models.base import Model
+from driftcam.engines.models.embedded.model import WEIGHTS, EmbeddedSource, load_networks
 
 CLIP = Path(__file__).parents[2] / "scripts" / "clips" / "bigbuckbunny.mp4"
 BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 has 8 bits of mantissa
@@ -23,7 +25,7 @@ BFLOAT16_TOLERANCE = 0.10  # of the output's standard deviation; one bfloat16 ha
 
 @pytest.fixture(scope="module")
 def models():
-    return {name: EmbeddedSource().model(64, 96, open_backend(name)) for name in ("openvino", "torch")}
+    return {name: Model(EmbeddedSource().parts, 64, 96, open_backend(name)) for name in ("openvino", "torch")}
 
 
 def test_backends_agree_on_the_velocity(models):
@@ -90,9 +92,9 @@ def test_every_style_has_its_own_effect():
     torch.manual_seed(0)
     unet = load_networks(WEIGHTS)[3]
     x, photo = torch.randn(1, 20, 8, 8), torch.randn(1, 20, 8, 8)
-    rows = torch.cat([style_condition(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES])
+    rows = torch.cat([style_input(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES])
     with torch.no_grad():
-        out = unet(x.expand(26, -1, -1, -1), photo.expand(26, -1, -1, -1), torch.ones(26), torch.zeros(26), rows)
+        out = unet(x.expand(26, -1, -1, -1), torch.ones(26), photo.expand(26, -1, -1, -1), torch.zeros(26), rows)
     distances = torch.cdist(out.flatten(1), out.flatten(1)) + torch.eye(26) * 1e6
     assert distances.min() > 0.5
 
@@ -100,7 +102,7 @@ def test_every_style_has_its_own_effect():
 def test_style_condition_blends_names_and_picture():
     vector = tuple(float(i) for i in range(100))
     parameters = Parameters(styles=(("fresco", 3), ("weave", 1)), style_vector=vector, style_image_weight=0.25)
-    style = style_condition(parameters)[0]
+    style = style_input(parameters)[0]
     assert style[STYLE_NAMES.index("fresco")] == pytest.approx(0.75 * 0.75)
     assert style[STYLE_NAMES.index("weave")] == pytest.approx(0.75 * 0.25)
     assert style[-1] == pytest.approx(99 * 0.25)
@@ -125,7 +127,7 @@ def test_the_noise_of_the_step_hides_as_well_as_its_own():
     """On a real clip and several styles: as sharp, as varied between seeds, and the same pictures on average."""
     _, encoder, decoder, unet = load_networks(WEIGHTS)
     generator, level = torch.Generator().manual_seed(0), torch.tensor([hiding_level(0.5)])
-    styles = [style_condition(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES[::5]]
+    styles = [style_input(Parameters(styles=((name, 1.0),))) for name in STYLE_NAMES[::5]]
     painted = {"own": [], "the step's": []}
     with torch.inference_mode():
         photo = encoder(clip_frames())
@@ -133,8 +135,8 @@ def test_the_noise_of_the_step_hides_as_well_as_its_own():
             noise, own = torch.randn((2, *photo.shape), generator=generator)
             for name, hiding in (("own", own), ("the step's", hiding_noise(noise))):
                 condition = degrade(photo, hiding, level)
-                rows = [v.expand(len(photo), *v.shape[1:]) for v in (torch.ones(1), level, style)]
-                painted[name].append(decoder(noise - unet(noise, condition, *rows)))
+                t, hidden, look = (v.expand(len(photo), *v.shape[1:]) for v in (torch.ones(1), level, style))
+                painted[name].append(decoder(noise - unet(noise, t, condition, hidden, look)))
     own, ours = (torch.stack(pictures).unflatten(0, (6, len(styles))) for pictures in painted.values())
     for number in (sharpness, lambda pictures: pictures.std(0).mean()):
         assert number(ours).item() == pytest.approx(number(own).item(), rel=0.05)

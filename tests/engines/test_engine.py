@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftcam import Engine, ParameterError, Parameters
-from driftcam.engines.models.embedded.model import WEIGHTS, load_networks, style_condition
-from driftcam.engines.models.embedded.networks import degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.freedom import degrade, hiding_level, hiding_noise
+from driftcam.engines.conditions.style import style_input
+from driftcam.engines.models.embedded.model import WEIGHTS, load_networks
 
 SMALL = Parameters(width=64, height=64, steps=1)
 
@@ -70,7 +71,7 @@ def test_one_step_is_the_flow_models_own_euler_step():
         x = 0.4 * photo + 0.6 * noise
         level = torch.tensor([hiding_level(0.4)])
         velocity = unet(
-            x, degrade(photo, hiding_noise(noise[:1]), level), torch.tensor([0.6]), level, style_condition(SMALL)
+            x, torch.tensor([0.6]), degrade(photo, hiding_noise(noise[:1]), level), level, style_input(SMALL)
         )
         expected = ((decoder(x - 0.6 * velocity) + 1) * 127.5).clamp(0, 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(result - expected).max() <= 1
@@ -231,6 +232,7 @@ CHANGES = st.fixed_dictionaries({}, optional={
     "refresh": st.floats(0, 1.2), "degradation": st.floats(0, 1.2),
     "similarity_threshold": st.floats(0, 1.2), "max_skip": st.integers(0, 3),
     "styles": st.sampled_from([(("weave", 1.0),), (("weave", 1.0), ("fresco", 2.0)), (("wave", 1.0),)]),
+    "travel": st.floats(-1, 5e-9),
 })  # fmt: skip
 
 
@@ -242,10 +244,11 @@ def test_random_changes_never_lose_a_frame_or_break_the_picture(changes, pipelin
     seen = []
     for k, change in enumerate(changes):
         try:
-            wanted = wanted.replace(**change)
+            asked = wanted.replace(**change)
+            machine.update(asked)
+            wanted = asked
         except ParameterError as error:
             assert error.field in (*change, "style weight")
-        machine.update(wanted)
         for result in machine.process(np.roll(scene(0), k, 1), pts=k):
             assert result.image.shape == (64, 64, 3)
             seen.append(result.index)

@@ -16,14 +16,14 @@ pytest.importorskip("diffusers")
 
 import onnx
 import onnxruntime
-from diffusers import ControlNetModel
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.export import checkpoint_specs, export_onnx
+from driftcam.engines.backends.export import export_onnx
 from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
 from driftcam.engines.models.embedded.model import embedded_specs
+from driftcam.engines.models.stable_diffusion.specs import checkpoint_specs
 from tests.engines.conftest import SMALL
-from tests.engines.test_checkpoints import LAYOUTS, full_vae, tiny_unet, tiny_vae
+from tests.engines.test_checkpoints import LAYOUTS, tiny_unet, tiny_vae
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # an export takes minutes on a machine that is busy
 
@@ -61,7 +61,6 @@ def test_the_embedded_networks(name: str, precision: str, embedded_onnx) -> None
 
 @pytest.mark.parametrize("name", ["encoder", "decoder", "sd-turbo", "sdxl-turbo"])
 def test_checkpoints_of_every_layout(name: str, tiny_onnx) -> None:
-    """SD 1.5's UNet comes with a ControlNet's residuals below; without them it is of SD-Turbo's layout."""
     spec, path = tiny_onnx(name, "unet") if name in LAYOUTS else tiny_onnx("sd15", name)
     for sizes in ({"batch": 1, "rows": 3, "columns": 2}, {"batch": 2, "rows": 4, "columns": 3}):
         assert difference(path, spec, "fp32", **sizes) <= TOLERANCE["fp32"]
@@ -73,24 +72,6 @@ def test_the_tiny_autoencoder(tmp_path: Path) -> None:
     for spec in (encoder, decoder):
         path = export_onnx(spec, tmp_path / f"{spec.name}.onnx", "fp32", SMALL)
         assert difference(path, spec, "fp32", batch=2, rows=2, columns=4) <= TOLERANCE["fp32"]
-
-
-def test_the_residuals_of_a_control_net(tmp_path: Path) -> None:
-    """The residual inputs are those that diffusers' ControlNet of the same UNet makes, and they count."""
-    torch.manual_seed(0)
-    unet = tiny_unet("sd15").eval()
-    spec = checkpoint_specs(unet, full_vae().eval(), residuals=True)[1]
-    control = ControlNetModel.from_unet(unet, conditioning_channels=3).eval()
-    inputs = spec.examples(torch.float32, batch=2, rows=3, columns=2)
-    sample, timestep, prompt = inputs[:3]
-    hint = torch.rand(2, 3, sample.shape[2] * 8, sample.shape[3] * 8)
-    with torch.inference_mode():
-        down, mid = control(sample, timestep, prompt, hint, return_dict=False)
-    assert [tuple(x.shape) for x in (*down, mid)] == [tuple(x.shape) for x in inputs[3:]]
-    path = export_onnx(spec, tmp_path / "unet.onnx", "fp32", SMALL)
-    assert difference(path, spec, "fp32", batch=2, rows=3, columns=2) <= TOLERANCE["fp32"]
-    without = (*inputs[:3], *(torch.zeros_like(x) for x in inputs[3:]))
-    assert np.abs(run(path, spec, inputs) - run(path, spec, without)).max() > 0.01
 
 
 class Kinds(nn.Module):

@@ -1,4 +1,4 @@
-"""Blends of prompts and travel between them."""
+"""Blends of prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.models.stable_diffusion.prompts import blend, lerp, slerp, travel
+from driftcam.engines.models.stable_diffusion.prompts import blend, lerp, slerp
 
 
 def test_slerp_keeps_the_norm_and_meets_its_ends():
@@ -41,15 +41,3 @@ def test_a_blend_only_knows_the_ratios_of_its_weights():
     for weights in ([0, 0, 0], [1, -1, 1], [1, 1], [1, 1, float("nan")]):
         with pytest.raises(ParameterError, match="prompt"):
             blend([a, b, c], weights)
-
-
-def test_travel_passes_every_stop_and_waits_at_the_ends():
-    stops = [{"prompt": torch.randn(5, 8, generator=torch.Generator().manual_seed(k))} for k in range(3)]
-    for position, stop in [(-1, 0), (0, 0), (1, 1), (2, 2), (9, 2)]:
-        torch.testing.assert_close(travel(stops, position)["prompt"], stops[stop]["prompt"])
-    torch.testing.assert_close(travel(stops, 1.25)["prompt"], slerp(stops[1]["prompt"], stops[2]["prompt"], 0.25))
-    way = torch.stack([travel(stops, k / 20)["prompt"] for k in range(41)])
-    assert (way[1:] - way[:-1]).norm(dim=(1, 2)).max() < 3 * (way[1:] - way[:-1]).norm(dim=(1, 2)).median()
-    torch.testing.assert_close(travel(stops[:1], 0.7)["prompt"], stops[0]["prompt"])
-    with pytest.raises(ParameterError, match="position"):
-        travel([], 0.0)

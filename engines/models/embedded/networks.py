@@ -7,16 +7,16 @@ that is a multiple of `STRIDE * UNET_STRIDE` and export to every backend.
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from driftcam.engines.conditions.style import STYLE_DIM
+
 LATENT_CHANNELS = 20
 STRIDE = 8  # pixels per latent cell
 UNET_STRIDE = 4  # latent cells per cell of the UNet's coarsest level
-STYLE_DIM = 126  # 26 named weights followed by a 100-number style vector
 
 
 class _Residual(nn.Module):
@@ -102,9 +102,9 @@ def fourier_features(value: Tensor, dim: int = 64) -> Tensor:
 class FlowUNet(nn.Module):
     """Rectified-flow velocity field v(x_t, t | photograph, freedom, style), with x_t = (1-t)·x + t·ε.
 
-    Inputs: `x` and `condition` (B, C, h, w), `t` and `level` (B,) in [0, 1] (`hiding_level` of the
-    freedom, see `degrade`), `style` (B, STYLE_DIM). h and w are multiples of `UNET_STRIDE`. A style of
-    zeros is "no style", the unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
+    Inputs: `x` (B, C, h, w), `t` (B,) in [0, 1], then those of the conditions `freedom` (`photo` (B, C, h, w), `level`
+    (B,)) and `style` ((B, STYLE_DIM)). h and w are multiples of `UNET_STRIDE`. A style of zeros is "no style", the
+    unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
     """
 
     def __init__(self, channels: int = LATENT_CHANNELS, widths: tuple[int, int, int] = (64, 128, 192)) -> None:
@@ -126,10 +126,10 @@ class FlowUNet(nn.Module):
         self.up1 = _FilmBlock(2 * a, a, e)
         self.leave = nn.Sequential(nn.GroupNorm(16, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, condition: Tensor, t: Tensor, level: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, photo: Tensor, level: Tensor, style: Tensor) -> Tensor:
         features = torch.cat([fourier_features(t), fourier_features(level)], dim=1).to(style.dtype)
         embedding = F.silu(self.time(features) + self.style(style))
-        fine = self.down1(self.enter(torch.cat([x, condition], dim=1)), embedding)
+        fine = self.down1(self.enter(torch.cat([x, photo], dim=1)), embedding)
         half = self.down2(self.shrink1(fine), embedding)
         h = self.middle2(self.middle1(self.shrink2(half), embedding), embedding)
         h = F.interpolate(self.grow2(h), scale_factor=2.0, mode="nearest")
@@ -137,34 +137,3 @@ class FlowUNet(nn.Module):
         h = F.interpolate(self.grow1(h), scale_factor=2.0, mode="nearest")
         h = self.up1(torch.cat([h, fine], dim=1), embedding)
         return self.leave(h)
-
-
-Freedom = TypeVar("Freedom", float, Tensor)
-
-
-def hiding_level(freedom: Freedom) -> Freedom:
-    """The UNet's level of a freedom in [0, 1]; training draws freedom evenly, so it mostly sees the picture."""
-    return freedom**1.5
-
-
-def degrade(condition: Tensor, noise: Tensor, level: float | Tensor) -> Tensor:
-    """The photograph's latent as the UNet sees it: variance-preserving noise of angle π/2·level.
-
-    `level`, one number or (B,), in [0, 1]: 0 shows the photograph exactly, 1 hides it.
-    """
-    angle = level * (math.pi / 2)
-    if isinstance(angle, float):
-        return torch.add(condition * math.cos(angle), noise, alpha=math.sin(angle))
-    angle = angle.view(-1, 1, 1, 1)
-    return condition * angle.cos() + noise * angle.sin()
-
-
-def hiding_noise(noise: Tensor) -> Tensor:
-    """What hides the photograph where a stream carries one field of noise, (B, C, h, w), that the latent starts from.
-
-    The same numbers on other channels, every second with the other sign: half as much noise to carry. The UNet was
-    trained with noise of its own for this, and paints as well with both; the model card compares them.
-    """
-    mixed = noise.roll(noise.shape[1] // 2, 1)
-    mixed[:, 1::2].neg_()
-    return mixed

@@ -28,8 +28,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.conditions.base import Rows as Condition
 from driftcam.engines.diffusion import schedules
-from driftcam.engines.diffusion.frame import Condition
 from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.models.stable_diffusion import prompts
 from driftcam.engines.models.stable_diffusion.files import (
@@ -64,14 +64,13 @@ class Checkpoint:
         unet, vae: the networks, in evaluation mode, for a backend to compile.
     """
 
-    def __init__(self, pipe: Any, solver: Callable[[int, float], Schedule], negative_prompt: str) -> None:
+    def __init__(self, pipe: Any, solver: Callable[[int, float], Schedule]) -> None:
         self._pipe, self._solver = pipe, solver
         self._xl = isinstance(pipe, StableDiffusionXLImg2ImgPipeline)
         self.unet, self.vae = pipe.unet, pipe.vae
         self.channels: int = pipe.unet.config.in_channels
         self.scale: int = pipe.vae_scale_factor
         self._embedding = functools.lru_cache(maxsize=PROMPTS_KEPT)(self._encode_prompt)
-        self._negative = self._encode_prompt(negative_prompt, negative=True)
 
     @classmethod
     def load(
@@ -81,7 +80,6 @@ class Checkpoint:
         vae: str | Path | None = None,
         loras: Sequence[tuple[str | Path, float]] = (),
         solver: str = "auto",
-        negative_prompt: str = "",
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Checkpoint:
@@ -95,7 +93,6 @@ class Checkpoint:
             vae: folder of another autoencoder with its config.json, such as TAESD (`AutoencoderTiny`).
             loras: safetensors files, or folders with one, and their weights; merged into the networks.
             solver: one of `SOLVERS`; "auto" is what the folder's scheduler names. LCM-LoRA needs "lcm".
-            negative_prompt: the unconditional branch of guidance.
             device, dtype: where and how the networks run.
 
         Raises:
@@ -135,7 +132,7 @@ class Checkpoint:
         _merge_loras(pipe, lora_files)
         for name in ("unet", "vae", *names):
             getattr(pipe, name).eval().requires_grad_(False).to(device)
-        return cls(pipe, make_solver, negative_prompt)
+        return cls(pipe, make_solver)
 
     def schedule(self, steps: int, strength: float) -> Schedule:
         """Noise levels and solver of this checkpoint for 1 to 8 steps and a strength of 0 to 1."""
@@ -177,8 +174,7 @@ class Checkpoint:
             size: height and width of the picture in pixels, which SDXL is told.
 
         Returns:
-            "prompt" (77, width); for SDXL also "pooled" (width,) and "time_ids" (6,). `prompts.travel`
-            leads from one to the next.
+            "prompt" (77, width); for SDXL also "pooled" (width,) and "time_ids" (6,).
         """
         texts, weights = [text for text, _ in prompt_weights], [weight for _, weight in prompt_weights]
         embedding = dict(prompts.blend([self._embedding(text) for text in texts], weights))
@@ -188,10 +184,14 @@ class Checkpoint:
             embedding["time_ids"] = torch.tensor(time_ids, dtype=self.unet.dtype, device=self.unet.device)
         return embedding
 
+    def negative(self, text: str) -> Condition:
+        """One row of what a negative prompt, perhaps "", replaces in a condition; each is encoded once."""
+        return self._embedding(text, negative=True)
+
     def unconditional(self, condition: Condition) -> Condition:
-        """The rows of `condition` with the negative prompt in place of theirs."""
+        """The rows of `condition` with no words in place of theirs."""
         rows = len(condition["prompt"])
-        return condition | {key: value.expand(rows, *value.shape) for key, value in self._negative.items()}
+        return condition | {key: value.expand(rows, *value.shape) for key, value in self.negative("").items()}
 
     @torch.no_grad()
     def _encode_prompt(self, text: str, negative: bool = False) -> prompts.Embedding:

@@ -1,6 +1,6 @@
-"""Blending and travelling between prompts, on their embeddings: pure functions, no encoder.
+"""Blending of prompts, on their embeddings: pure functions, no encoder.
 
-An embedding here is one prompt's row of a network's condition, a dict of tensors (`diffusion.frame.Condition`):
+An embedding here is one prompt's row of a network's condition, a dict of tensors (`conditions.base.Rows`):
 the token embeddings (tokens, width) and, for SDXL, a pooled vector (width,).
 """
 
@@ -52,18 +52,3 @@ def blend(embeddings: Sequence[Embedding], weights: Sequence[float]) -> Embeddin
             share = weight / total
             result = embedding if share == 1 else {k: slerp(v, embedding[k], share) for k, v in result.items()}
     return result
-
-
-def travel(stops: Sequence[Embedding], position: float) -> Embedding:
-    """The embedding at `position` on the way through `stops`: 0 is the first, 1 the second, 1.5 halfway to the third.
-
-    Positions outside are the nearest end. With `position = frame / frames_per_stop` prompts travel over frames.
-    """
-    if not stops or not math.isfinite(position):
-        raise ParameterError("position", position, "give at least one stop and a finite position")
-    position = min(max(position, 0.0), len(stops) - 1.0)
-    start = min(int(position), max(len(stops) - 2, 0))
-    share = position - start
-    if share == 0:
-        return stops[start]
-    return blend(stops[start : start + 2], (1 - share, share))
