@@ -222,7 +222,7 @@ class Session:
             last_frame=self.ingest.last_frame,
             engine=self._stream.state,
             reason=self._stream.reason,
-            source=self.source,
+            source=self.ingest.on_air.holder if self.ingest.on_air is not None else "",
         )
 
     def _count(self, result: Result) -> None:

@@ -288,6 +288,8 @@ async def test_a_session_without_a_source_says_that_it_waits_for_one() -> None:
         viewer = Viewer()
         session.add_sink(viewer)
         await until(lambda: session.trouble == "Waiting for a source" and bool(viewer.placeholders))
+        with session.ingest.let_in("a camera"):
+            await until(lambda: session.trouble == "No picture comes from a camera")
 
 
 async def test_names_are_checked_and_taken_once() -> None:
