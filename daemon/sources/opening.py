@@ -19,10 +19,10 @@ def open_source(spec: Spec, notify: Callable[[str], None]) -> Source:
 
         return UrlSource(spec.argument, notify)
     if spec.kind == "webcam":
-        from driftcam.daemon.sources.webcam import WebcamSource, Wish
+        from driftcam.daemon.sources.webcam import CaptureFormat, WebcamSource
 
-        wish = Wish(size_option(spec), fps_option(spec), spec.options.get("format", ""))
-        return WebcamSource(device_number(spec.argument) or 0, notify, wish)
+        asked = CaptureFormat(size_option(spec), fps_option(spec), spec.options.get("format", ""))
+        return WebcamSource(device_number(spec.argument) or 0, notify, asked)
     if spec.kind == "screen":
         from driftcam.daemon.sources.screen import ScreenSource
 

@@ -20,7 +20,7 @@ DEFAULT_FPS = 30.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class CaptureFormat:
     """What a camera is asked for; it may give something else. None and "" leave the choice to it.
 
     Attributes:
@@ -34,20 +34,20 @@ class Wish:
     fourcc: str = ""
 
 
-def open_camera(index: int, wish: Wish) -> Any:
+def open_camera(index: int, asked: CaptureFormat) -> Any:
     """An opened `cv2.VideoCapture` that keeps one frame, or None."""
     capture = cv2.VideoCapture(index)
     if not capture.isOpened():
         return None
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     # The pixel format first: a camera has its large sizes and high rates only in some of them.
-    if wish.fourcc:
-        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wish.fourcc))
-    if wish.size:
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wish.size[0])
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wish.size[1])
-    if wish.fps:
-        capture.set(cv2.CAP_PROP_FPS, wish.fps)
+    if asked.fourcc:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*asked.fourcc))
+    if asked.size:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, asked.size[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, asked.size[1])
+    if asked.fps:
+        capture.set(cv2.CAP_PROP_FPS, asked.fps)
     return capture
 
 
@@ -61,11 +61,11 @@ class WebcamSource:
         self,
         index: int,
         notify: Callable[[str], None],
-        wish: Wish | None = None,
-        opener: Callable[[int, Wish], Any] = open_camera,
+        asked: CaptureFormat | None = None,
+        opener: Callable[[int, CaptureFormat], Any] = open_camera,
     ) -> None:
-        self._index, self._notify, self._wish, self._opener = index, notify, wish or Wish(), opener
-        self._capture = opener(index, self._wish)
+        self._index, self._notify, self._asked, self._opener = index, notify, asked or CaptureFormat(), opener
+        self._capture = opener(index, self._asked)
         image = self._read()
         if image is None:
             self._close()
@@ -74,7 +74,7 @@ class WebcamSource:
         height, width = image.shape[:2]
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.info = SourceInfo(width, height, fps if 0 < fps <= 240 else DEFAULT_FPS, None, waits=False)
-        if difference := other_than_asked(self._wish, self.info, fourcc_of(self._capture)):
+        if difference := other_than_asked(self._asked, self.info, fourcc_of(self._capture)):
             notify(f"webcam:{index}: the camera gives {difference}")
 
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]:
@@ -94,7 +94,7 @@ class WebcamSource:
                     lost = True
                 self._close()
                 stop.wait(RETRY_S)
-                self._capture = None if stop.is_set() else self._opener(self._index, self._wish)
+                self._capture = None if stop.is_set() else self._opener(self._index, self._asked)
         finally:
             self._close()
 
@@ -119,13 +119,13 @@ def fourcc_of(capture: Any) -> str:
     return int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=False).decode("ascii", "replace")
 
 
-def other_than_asked(wish: Wish, info: SourceInfo, fourcc: str) -> str:
+def other_than_asked(asked: CaptureFormat, info: SourceInfo, fourcc: str) -> str:
     """What the camera does not do as it was asked, in words; empty where it does. Pure."""
     pairs = []
-    if wish.size and wish.size != (info.width, info.height):
-        pairs.append((f"{info.width}x{info.height}", f"{wish.size[0]}x{wish.size[1]}"))
-    if wish.fps and abs(wish.fps - info.fps) > 0.01 * wish.fps:
-        pairs.append((f"{info.fps:g} fps", f"{wish.fps:g} fps"))
-    if wish.fourcc and wish.fourcc != fourcc:
-        pairs.append((fourcc, wish.fourcc))
+    if asked.size and asked.size != (info.width, info.height):
+        pairs.append((f"{info.width}x{info.height}", f"{asked.size[0]}x{asked.size[1]}"))
+    if asked.fps and abs(asked.fps - info.fps) > 0.01 * asked.fps:
+        pairs.append((f"{info.fps:g} fps", f"{asked.fps:g} fps"))
+    if asked.fourcc and asked.fourcc != fourcc:
+        pairs.append((fourcc, asked.fourcc))
     return ", ".join(f"{given} instead of {asked}" for given, asked in pairs)

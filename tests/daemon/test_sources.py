@@ -103,7 +103,7 @@ def test_an_unplugged_camera_is_told_and_comes_back(monkeypatch: pytest.MonkeyPa
     cameras = [Camera([1, 2, 3, None]), None, Camera([]), Camera([4, 5])]
     opened = iter(cameras)
     said: list[str] = []
-    source = WebcamSource(0, said.append, opener=lambda index, wish: next(opened))
+    source = WebcamSource(0, said.append, opener=lambda index, asked: next(opened))
     assert (source.info.width, source.info.height, source.info.fps, source.info.waits) == (64, 48, 25.0, False)
     stop = threading.Event()
     seen = []
@@ -118,7 +118,7 @@ def test_an_unplugged_camera_is_told_and_comes_back(monkeypatch: pytest.MonkeyPa
 
 def test_a_camera_that_stays_away_does_not_delay_a_stop() -> None:
     cameras = iter([Camera([1])])
-    source = WebcamSource(0, lambda line: stop.set(), opener=lambda index, wish: next(cameras, None))
+    source = WebcamSource(0, lambda line: stop.set(), opener=lambda index, asked: next(cameras, None))
     stop = threading.Event()
     start = time.monotonic()
     assert list(source.frames(stop, paced=True)) == []
@@ -128,5 +128,5 @@ def test_a_camera_that_stays_away_does_not_delay_a_stop() -> None:
 def test_a_camera_that_opens_but_shows_nothing_is_refused() -> None:
     camera = Camera([])
     with pytest.raises(ParameterError, match="no camera that gives pictures at /dev/video3"):
-        WebcamSource(3, silent, opener=lambda index, wish: camera)
+        WebcamSource(3, silent, opener=lambda index, asked: camera)
     assert camera.released

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftcam.daemon.sources.webcam import WebcamSource, Wish
+from driftcam.daemon.sources.webcam import CaptureFormat, WebcamSource
 from driftcam.engines.api import ParameterError
 from tests.system.vm.conftest import FPS, HEIGHT, WIDTH, Daemon, Viewer, is_all, is_placeholder, loopback, until
 
@@ -70,7 +70,7 @@ def test_a_webcam_is_read_unplugged_and_comes_back(fourcc: str, pixel_format: st
         with pytest.raises(ParameterError, match="no camera that gives pictures at /dev/video11"):
             WebcamSource(11, said.append)
         webcam = Webcam("red", pixel_format, codec)
-        source = WebcamSource(11, said.append, Wish((WIDTH, HEIGHT), FPS, fourcc))
+        source = WebcamSource(11, said.append, CaptureFormat((WIDTH, HEIGHT), FPS, fourcc))
         assert (source.info.width, source.info.height, source.info.fps) == (WIDTH, HEIGHT, FPS)
         assert not said, "it gives what it was asked for"
         reader = Reader(source)
@@ -100,7 +100,7 @@ def webcam() -> Iterator[Webcam]:
 def test_a_wish_that_is_not_fulfilled_is_told(webcam: Webcam) -> None:
     """v4l2loopback takes any frame rate, but only the producer's size and format."""
     said: list[str] = []
-    source = WebcamSource(11, said.append, Wish((640, 480), 30, "MJPG"))
+    source = WebcamSource(11, said.append, CaptureFormat((640, 480), 30, "MJPG"))
     assert said == ["webcam:11: the camera gives 320x240 instead of 640x480, YUYV instead of MJPG"]
     assert (source.info.width, source.info.height) == (WIDTH, HEIGHT)
     frames = source.frames(threading.Event(), paced=True)
