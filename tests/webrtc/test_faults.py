@@ -79,13 +79,12 @@ async def test_loss_leaves_no_freeze_and_no_growing_delay(loss: float) -> None:
             await client.connection.setRemoteDescription(RTCSessionDescription(through, "answer"))
             await server.until(lambda: len(client.greys) > 5)
             delays, start = [], time.monotonic()
-            while time.monotonic() - start < seconds:
+            while time.monotonic() - start < seconds or relay.lost <= 10:  # a busy machine sends fewer packets
                 client.camera.grey = 60 if client.camera.grey == 180 else 180
                 switched, wanted = time.monotonic(), 255 - client.camera.grey
                 await server.until(lambda w=wanted: abs(client.greys[-1] - w) < 20, timeout=5)
                 delays.append(time.monotonic() - switched)
                 await asyncio.sleep(0.4)
-            assert relay.lost > 10
             assert max(delays) < 2.0 and np.median(delays) < 1.0
             assert np.diff(client.times).max() < 2.0
         await client.close()
