@@ -66,6 +66,7 @@ async def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert "Content-Security-Policy" in response.headers
 
 
+@pytest.mark.serial
 async def test_a_change_is_applied_and_told_to_everybody(daemon: Daemon, client: TestClient) -> None:
     async with client.ws_connect("/api/events") as other:
         first = await other.receive_json()

@@ -165,6 +165,7 @@ async def test_too_many_peers_are_told_when_to_come_again() -> None:
         await two.close()
 
 
+@pytest.mark.serial
 async def test_sound_is_as_late_as_the_pictures() -> None:
     async with serving(lag=0.4) as server:
         camera, flash = Camera(), [False]
