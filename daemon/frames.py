@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
-from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, place_in
+from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, fit_plane, place_in
+from driftcam.engines.api.planes import ALPHA, Plane, Planes, Scaling, no_planes
 
 DEFAULT_AREA = 384 * 384
 GRAIN = 32  # pixels per cell of the model's coarsest level
@@ -23,12 +26,14 @@ class Picture:
         pts: its time in ns, strictly increasing within a run; the capture time of a live source.
         captured: CLOCK_MONOTONIC ns at which it was there, for measuring latency.
         place: where the source's picture lies between bars, None where there are none.
+        planes: beside the image, by name.
     """
 
     image: np.ndarray
     pts: int
     captured: int
     place: Box | None = None
+    planes: Planes = field(default_factory=no_planes)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Result:
         skipped: the similarity gate repeated the picture before.
         process_ms: time in the engine.
         arrived: CLOCK_MONOTONIC ns at which the daemon had it.
+        planes: beside the image, by name.
     """
 
     image: np.ndarray
@@ -50,6 +56,7 @@ class Result:
     skipped: bool
     process_ms: float
     arrived: int
+    planes: Planes = field(default_factory=no_planes)
 
 
 def model_size(width: int, height: int, area: int = DEFAULT_AREA) -> tuple[int, int]:
@@ -61,16 +68,31 @@ def model_size(width: int, height: int, area: int = DEFAULT_AREA) -> tuple[int, 
     return fitted_width, fitted_height
 
 
-def fitted(picture: Picture, width: int, height: int, fit: str) -> Picture:
-    """`picture` as RGB at width × height, as `Parameters.fit` says. The same one if it is so already."""
+def fitted(
+    picture: Picture, width: int, height: int, fit: str, wanted: Mapping[str, Plane] = MappingProxyType({})
+) -> Picture:
+    """`picture` as RGB at width × height, as `Parameters.fit` says, with the planes that are `wanted`.
+
+    The same one if it is so already. Without a plane `alpha` it is that of a BGRA picture.
+    """
     import cv2
 
     image = fit_image(picture.image, width, height, fit)
-    if image is picture.image and image.shape[2] == 3:
+    if image is picture.image and image.shape[2] == 3 and not picture.planes:
         return picture
+    planes = {}
+    if ALPHA in wanted and image.shape[2] == 4:
+        planes[ALPHA] = cv2.extractChannel(image, 3)
+    if wanted and picture.planes:
+        size = picture.image.shape[1], picture.image.shape[0]
+        for name, plane in picture.planes.items():
+            if name in wanted:
+                nearest = wanted[name].scaling is Scaling.NEAREST
+                planes[name] = fit_plane(plane, size, width, height, fit, nearest=nearest)
     if image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    return dataclasses.replace(picture, image=image, place=place_in(picture.image, width, height, fit))
+    place = place_in(picture.image, width, height, fit)
+    return dataclasses.replace(picture, image=image, planes=planes, place=place)
 
 
 def keep_bars(result: Result) -> None:

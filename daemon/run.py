@@ -31,6 +31,7 @@ from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.planes import STYLE_PICTURE
 
 if TYPE_CHECKING:
     from driftcam.daemon.web import Web
@@ -202,7 +203,8 @@ class _Run:
         if options.style_image is not None:
             from driftcam.daemon.pictures import read_picture
 
-            await self._session.control.use_picture(await asyncio.to_thread(read_picture, options.style_image))
+            picture = await asyncio.to_thread(read_picture, options.style_image)
+            await self._session.control.set_plane(STYLE_PICTURE, picture)
 
     async def to_end(self, started: float) -> Report:
         """Move the frames; the report. Raises `RunError` when a sink or the engine failed for good, in the end."""

@@ -7,18 +7,20 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, place_in
+from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, fit_plane, place_in
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters, changed
+from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, Scaling, no_planes
 from driftcam.engines.backends import explain, open_backend
 from driftcam.engines.carried import Carried, Rule, State
 from driftcam.engines.conditions.base import Seen
@@ -29,10 +31,10 @@ from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.image.luma import WorkingLuma, working_size
 from driftcam.engines.image.pixels import as_rgb
-from driftcam.engines.image.shift import Shift
+from driftcam.engines.image.shift import Shift, shift_by_pixels
 from driftcam.engines.image.similarity import SimilarityGate
 from driftcam.engines.insight import insight
-from driftcam.engines.models.base import Model
+from driftcam.engines.models.base import Model, ModelSource
 from driftcam.engines.models.registry import Models, open_source
 from driftcam.engines.motion.anchor import Anchor
 from driftcam.engines.motion.stage import MotionStage
@@ -55,12 +57,14 @@ class Stylised:
         pts: the capture time given with the frame.
         index: which frame it was, counted from 0 by the engine.
         skipped: True where the similarity gate repeats the last picture.
+        planes: beside the picture, such as `alpha`.
     """
 
     image: np.ndarray
     pts: int
     index: int
     skipped: bool = False
+    planes: Planes = field(default_factory=no_planes)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Engine:
     Attributes:
         model, plan: the networks, and how the next frame is denoised.
         pipeline: as given.
+        planes: that are read, by name: of each frame, or of the session.
 
     Raises:
         ParameterError: weights missing or corrupt, an unknown backend or pipeline.
@@ -118,7 +123,10 @@ class Engine:
         self._backend, self.pipeline = open_backend(backend), pipeline
         self._wanted_backend = backend
         self._source = open_source(model or ModelFiles())
+        self.planes = planes_of(self._source)
+        self._session_planes: dict[str, np.ndarray] = {}
         self._source.check(self.parameters)
+        self._asked = self.parameters
         self._readout, self._anchored = readout, anchored
         self._building_now: dict | None = None
         self._models = models or Models()
@@ -157,15 +165,15 @@ class Engine:
             return self._last.copy()
         return results[-1].image.copy()
 
-    def process(self, frame: np.ndarray, pts: int = 0) -> list[Stylised]:
-        """Take in one frame; return what is finished (see `Stylised`), oldest first.
+    def process(self, frame: np.ndarray, pts: int = 0, planes: Planes | None = None) -> list[Stylised]:
+        """Take in one frame, and planes beside it; return what is finished (see `Stylised`), oldest first.
 
         Raises:
-            ParameterError: the frame is no picture (`engines.image.pixels.as_rgb`) or older than the last one; the
-                stream is as it was.
+            ParameterError: the frame is no picture (`engines.image.pixels.as_rgb`) or older than the last one, or a
+                plane is not what its name says; the stream is as it was.
         """
         with self.clock.stage("frame"):
-            begun = self.begin(frame, pts)
+            begun = self.begin(frame, pts, planes)
             if not isinstance(begun, Frame):
                 return begun
             with self.clock.stage("denoise"):
@@ -175,7 +183,7 @@ class Engine:
                     done = denoise([begun], self.plan, self.model.predict, self.model.unconditional)
             return self.finish(done)
 
-    def begin(self, frame: np.ndarray, pts: int = 0) -> Frame | list[Stylised]:
+    def begin(self, frame: np.ndarray, pts: int = 0, planes: Planes | None = None) -> Frame | list[Stylised]:
         """The first part of `process`: what is to be denoised, or results where the gate repeats the last picture.
 
         For whoever denoises frames of several engines together (`engines.host`): their `model` and `plan` say how.
@@ -183,6 +191,9 @@ class Engine:
         rgb = as_rgb(frame)
         if pts < self._newest:
             raise ParameterError("pts", pts, f"frames come in order of time; the last one had {self._newest}")
+        for name, plane in (planes or NO_PLANES).items():
+            if name in self.planes:
+                self.planes[name].check(plane)
         self._apply_wanted(pts)
         if self._travel is not None:
             self._go_on(self._travel, pts)
@@ -208,7 +219,7 @@ class Engine:
             photo = self.model.encode(self._input)
         with self.clock.stage("wait for noise"):
             noises = noise.result()
-        return self._item(photo, noises, {}, tag)
+        return self._item(photo, noises, self._placed(planes or NO_PLANES, rgb) | self._session_planes, tag)
 
     def flush(self) -> list[Stylised]:
         """Finish the frames in flight (none with the sequential pipeline); see `process`."""
@@ -225,11 +236,27 @@ class Engine:
         """
         self._source.check(parameters)
         with self._lock:
-            self._wanted = parameters
+            self._wanted = self._asked = parameters
 
-    def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
-        """The style of any picture as 100 numbers, for `Parameters.style_vector`."""
-        return self._source.style_vector(as_rgb(picture))
+    def set_plane(self, name: str, picture: np.ndarray | None) -> dict[str, Any]:
+        """Use a plane from the next frame on, until another one or None takes its place.
+
+        Returns the changes of the parameters that follow from it, which are in effect: a `style_picture` becomes
+        `Parameters.style_vector`. Raises `ParameterError`; the stream goes on as it was.
+        """
+        if name == STYLE_PICTURE:
+            changes = {"style_vector": None if picture is None else self._source.style_vector(as_rgb(picture))}
+            self.update(self._asked.replace(**changes))
+            return changes
+        plane = self.planes.get(name)
+        if plane is None or plane.lifetime is not Lifetime.SESSION:
+            names = [known.name for known in self.planes.values() if known.lifetime is Lifetime.SESSION]
+            raise ParameterError("plane", name, f"this engine reads {', '.join(names) or 'none'} for a whole session")
+        self._session_planes.pop(name, None)
+        if picture is not None:
+            plane.check(picture)
+            self._session_planes[name] = picture.copy()
+        return {}
 
     def report(self) -> dict:
         """Counters, median and p95 of each stage in ms, memory, what runs the networks and how far a build is."""
@@ -381,6 +408,19 @@ class Engine:
             self._anchor.reset()
         self._shift_in(self._scaled, *self._anchor.offset, self._canvas)
 
+    def _placed(self, planes: Planes, rgb: np.ndarray) -> dict[str, np.ndarray]:
+        """The planes of a frame that are read, where the frame itself lies in the networks' input; to whole pixels."""
+        height, width = self._scaled.shape[:2]
+        x, y = (round(side) for side in self._anchor.offset)
+        placed = {}
+        for name in planes.keys() & self.planes.keys():
+            nearest = self.planes[name].scaling is Scaling.NEAREST
+            size = rgb.shape[1], rgb.shape[0]
+            fitted = fit_plane(planes[name], size, width, height, self.parameters.fit, nearest=nearest)
+            placed[name] = np.empty((*self.model.size, *fitted.shape[2:]), fitted.dtype)
+            shift_by_pixels(fitted, x, y, placed[name])
+        return placed
+
     def _gate_skips(self) -> bool:
         """Whether the similarity gate repeats the last picture instead of this frame."""
         skips = self._gate.skips(
@@ -434,3 +474,11 @@ class Engine:
         if tag.between_bars is not None:  # the model has painted on the bars, too
             blacken_bars(self._last, tag.between_bars)
         return Stylised(self._last, tag.pts, tag.index)
+
+
+def planes_of(source: ModelSource) -> dict[str, Plane]:
+    """Those that its conditions read, by name. Raises `ValueError` for one that nobody has declared."""
+    names = dict.fromkeys(name for condition in source.parts.conditions for name in condition.planes)
+    if unknown := names.keys() - KNOWN.keys():
+        raise ValueError(f"a condition reads the plane {min(unknown)!r}: engines.api.planes.declare it")
+    return {name: KNOWN[name] for name in names}

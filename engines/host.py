@@ -10,6 +10,7 @@ import torch
 
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.api.planes import Planes
 from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.plan import may_share
 from driftcam.engines.diffusion.sequential import denoise
@@ -18,8 +19,8 @@ from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models
 from driftcam.engines.numba_kernels import compile_kernels
 
-Job = tuple[Engine, np.ndarray, int]
-"""An engine, a frame for it, and the frame's pts."""
+Job = tuple[Engine, np.ndarray, int, Planes]
+"""An engine, a picture for it, its pts, and the planes beside it."""
 
 
 class EngineHost:
@@ -56,12 +57,12 @@ class EngineHost:
         A result is valid until the next one is asked for.
         """
         if len(jobs) == 1 or not self._pays(jobs[0][0]):
-            for number, (engine, frame, pts) in enumerate(jobs):
-                yield number, engine.process(frame, pts)
+            for number, (engine, frame, pts, planes) in enumerate(jobs):
+                yield number, engine.process(frame, pts, planes)
             return
         waiting: list[tuple[int, Engine, Frame]] = []
-        for number, (engine, frame, pts) in enumerate(jobs):
-            begun = engine.begin(frame, pts)
+        for number, (engine, frame, pts, planes) in enumerate(jobs):
+            begun = engine.begin(frame, pts, planes)
             if isinstance(begun, Frame):
                 waiting.append((number, engine, begun))
             else:

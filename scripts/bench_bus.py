@@ -19,7 +19,7 @@ import time
 from collections.abc import Coroutine
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,9 +29,9 @@ from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.ingest import Ingest
-from driftcam.engines.api.bus import PixelFormat
 from driftcam.engines.api.bus_client import BusClient
 from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.api.planes import NO_PLANES, PICTURE_FORMATS, PixelFormat, Planes
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 20
@@ -40,12 +40,14 @@ WARM_UP = 20
 class Echo:
     """An engine that gives every frame back."""
 
+    planes: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, parameters: Parameters, model: object = None) -> None:
         self._count = 0
 
-    def process(self, frame: np.ndarray, pts: int) -> list[Any]:
+    def process(self, frame: np.ndarray, pts: int, planes: Planes = NO_PLANES) -> list[Any]:
         self._count += 1
-        return [SimpleNamespace(image=frame, pts=pts, index=self._count, skipped=False)]
+        return [SimpleNamespace(image=frame, pts=pts, index=self._count, skipped=False, planes=NO_PLANES)]
 
     def update(self, parameters: Parameters) -> None: ...
 
@@ -154,7 +156,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--streams", type=int, default=3)
-    parser.add_argument("--format", choices=[kind.name for kind in PixelFormat], default="BGRA8")
+    parser.add_argument("--format", choices=[kind.name for kind in PICTURE_FORMATS], default="BGRA8")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--client", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--session", default="", help=argparse.SUPPRESS)

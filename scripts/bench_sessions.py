@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from driftcam.engines.api.planes import NO_PLANES
 from driftcam.engines.host import EngineHost
 from scripts.bench_look import LOOK
 
@@ -32,7 +33,7 @@ def measure(streams: int, side: int, steps: int, rounds: int, backend: str) -> d
     for number in range(WARM_UP + rounds):
         for name, host in hosts.items():
             start = time.perf_counter()
-            for _ in host.process([(engine, frames[number % 16], number) for engine in engines]):
+            for _ in host.process([(engine, frames[number % 16], number, NO_PLANES) for engine in engines]):
                 pass
             if number >= WARM_UP:
                 times[name].append((time.perf_counter() - start) * 1000)

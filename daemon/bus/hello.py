@@ -13,10 +13,11 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT, checked_name
 from driftcam.daemon.session.state import state
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.engines.api.bus import BYTES_PER_PIXEL, MAX_NAME, SLOTS, PixelFormat
+from driftcam.engines.api.bus import MAX_NAME, SLOTS
+from driftcam.engines.api.planes import ALPHA, PICTURE_FORMATS, PixelFormat
 
 MOST_WIDTH, MOST_HEIGHT = 3840, 2160
-SLOT_BYTES = MOST_WIDTH * MOST_HEIGHT * BYTES_PER_PIXEL[PixelFormat.BGRA8]  # taken only as far as it is written
+SLOT_BYTES = MOST_WIDTH * MOST_HEIGHT * 12  # a picture and planes beside it; taken only as far as it is written
 
 
 class Role(StrEnum):
@@ -41,6 +42,7 @@ class Hello:
 
     Attributes:
         size: (width, height) of the pictures a sink wants, or None for the model's.
+        alpha: results are to have the alpha of their frames.
         parameters: of a session that this client opens.
     """
 
@@ -49,12 +51,13 @@ class Hello:
     name: str
     pixel_format: PixelFormat
     size: tuple[int, int] | None
+    alpha: bool
     parameters: Parameters
 
 
 def parse_hello(body: Mapping[str, Any], defaults: Parameters) -> Hello:
     """Raises `ParameterError` naming the field."""
-    roles, formats = [str(role) for role in Role], [kind.name for kind in PixelFormat]
+    roles, formats = [str(role) for role in Role], [kind.name for kind in PICTURE_FORMATS]
     role, pixel_format = body.get("role"), body.get("format", PixelFormat.RGB24.name)
     if role not in roles:
         raise ParameterError("role", role, f"choose from: {', '.join(roles)}")
@@ -63,10 +66,13 @@ def parse_hello(body: Mapping[str, Any], defaults: Parameters) -> Hello:
     name = body.get("name", role)
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise ParameterError("name", name, f"give at most {MAX_NAME} characters")
+    planes = body.get("planes", [])
+    if planes not in ([], [ALPHA]):
+        raise ParameterError("planes", planes, f"results have no further plane but {ALPHA}; give a list of it, or none")
     session = checked_name(body.get("session", DEFAULT))
     changes = body.get("parameters")
     parameters = changed(defaults, changes) if changes else defaults
-    return Hello(Role(role), session, name, PixelFormat[pixel_format], _size(body), parameters)
+    return Hello(Role(role), session, name, PixelFormat[pixel_format], _size(body), bool(planes), parameters)
 
 
 def _size(body: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import numpy as np
 from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, event, welcome
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result
-from driftcam.daemon.pictures import LONGEST_SIDE
+from driftcam.daemon.pictures import session_plane, shrunk
 from driftcam.daemon.session.ingest import QUICK_AREA, Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.wire import Wire
@@ -33,6 +33,18 @@ from driftcam.engines.api.bus import (
 )
 from driftcam.engines.api.fitting import fit_image
 from driftcam.engines.api.parameters import fields_json
+from driftcam.engines.api.planes import (
+    ALPHA,
+    KNOWN,
+    NO_PLANES,
+    RGB,
+    STYLE_PICTURE,
+    Lifetime,
+    PixelFormat,
+    Plane,
+    Planes,
+    planes_json,
+)
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.latest import Latest
 
@@ -66,7 +78,7 @@ class BusPeer:
         notice: Callable[[], str],
         page: Callable[[], str],
     ) -> None:
-        self.name, self.session, self.hello = hello.name, session, hello
+        self.name, self.session, self.hello, self.alpha = hello.name, session, hello, hello.alpha
         self._wire, self._lease, self._threads, self._presets = wire, lease, threads, presets
         self._notice, self._page = notice, page
         self._loop = asyncio.get_running_loop()
@@ -104,8 +116,8 @@ class BusPeer:
         if self._wire.closed or self._free.out == SLOTS:
             return False
         if self._newest.idle and quick(result.image, self._result_size(result)):
-            message, view = self._result_slot(result, self._free.take())
-            from_rgb(result.image, view)
+            message, views = self._result_slot(result, self._free.take())
+            fill(views, result.image, self._alpha_of(result))
             self._wire.send(message)
             return True
         return self._newest.put(result) is None
@@ -138,13 +150,15 @@ class BusPeer:
     def _receive(self, message: Message) -> None:
         match message.type:
             case MessageType.FRAME if self._lease is not None:
-                picture = Picture(self._take(message), message.pts, message.pts)
+                picture = Picture(self._take(message), message.pts, message.pts, planes=self._planes_of(message))
                 self._lease.offer(picture, partial(self._release, message))
             case MessageType.RESULT_RELEASE if self._output is not None:
                 self._free.give_back(message.slot)
             case MessageType.PARAMETERS | MessageType.PRESET | MessageType.REPORT:
                 self._serve(message)
-            case MessageType.STYLE_PICTURE if self._input is not None:
+            case MessageType.PLANE if not message.width:
+                self._serve(message)
+            case MessageType.PLANE | MessageType.STYLE_PICTURE if self._input is not None:
                 self._take(message)
                 self._serve(message)
             case _:
@@ -159,6 +173,23 @@ class BusPeer:
         self._held.add(message.slot)
         return view
 
+    def _planes_of(self, message: Message) -> Planes:
+        """The planes beside a frame's picture. Raises `BusError` for what is none, or none that anybody knows."""
+        if "planes" not in message.body:
+            return NO_PLANES
+        assert self._input is not None
+        views, read = self._input.planes(message), self.session.planes
+        for name, view in views.items():
+            plane = KNOWN.get(name) or (read or {}).get(name)
+            if plane is not None and plane.lifetime is Lifetime.FRAME:
+                try:
+                    plane.check(view)
+                except ParameterError as error:
+                    raise BusError(str(error)) from None
+            elif plane is not None or read is not None:  # before the engine came up, nobody can say
+                raise BusError(f"a frame has no plane {name}; REPORT says which it may have")
+        return views
+
     def _release(self, message: Message) -> None:
         self._held.discard(message.slot)
         self._wire.send(Message(MessageType.RELEASE, slot=message.slot, pts=message.pts))
@@ -169,21 +200,27 @@ class BusPeer:
             result = await self._newest.take()
             if (slot := self._free.take()) is None:
                 continue
-            message, view = self._result_slot(result, slot)
-            await self._in_thread(from_rgb, result.image, view)
-            del view  # so that the memory can be closed
+            message, views = self._result_slot(result, slot)
+            await self._in_thread(fill, views, result.image, self._alpha_of(result))
+            del views  # so that the memory can be closed
             self._wire.send(message)
 
     def _result_size(self, result: Result) -> tuple[int, int]:
         return self.hello.size or (result.image.shape[1], result.image.shape[0])
 
-    def _result_slot(self, result: Result, slot: int | None) -> tuple[Message, np.ndarray]:
-        """The RESULT that says what is in `slot`, and where its pixels go."""
+    def _alpha_of(self, result: Result) -> np.ndarray | None:
+        """Its own, or that of its frame; None where there is none, or this client does not ask for it."""
+        return result.planes.get(ALPHA, result.source.planes.get(ALPHA)) if self.alpha else None
+
+    def _result_slot(self, result: Result, slot: int | None) -> tuple[Message, dict[str, np.ndarray]]:
+        """The RESULT that says what is in `slot`, and where the pixels of its planes go."""
         assert self._output is not None and slot is not None
         body = {} if result.sequence else {"placeholder": True}
         fields = Message(MessageType.RESULT, sequence=result.sequence, pts=result.source.captured, body=body)
-        message = describe(fields, slot, *self._result_size(result), self.hello.pixel_format)
-        return message, self._output.view(message)
+        size, pixel_format = self._result_size(result), self.hello.pixel_format
+        apart = pixel_format is PixelFormat.RGB24 and self._alpha_of(result) is not None
+        message = describe(fields, slot, *size, pixel_format, {ALPHA: (PixelFormat.GRAY8, *size)} if apart else {})
+        return message, {RGB: self._output.view(message), **self._output.planes(message)}
 
     def _serve(self, message: Message) -> None:
         if self._requests >= MOST_REQUESTS:
@@ -208,22 +245,35 @@ class BusPeer:
         match message.type:
             case MessageType.PARAMETERS:
                 if message.body.get("style_vector") is not None:
-                    raise ParameterError("style_vector", "…", "send the picture itself as STYLE_PICTURE")
+                    raise ParameterError("style_vector", "…", "send the picture itself as PLANE style_picture")
                 await control.change(message.body)
             case MessageType.PRESET:
                 name = message.body.get("name")
                 if not isinstance(name, str):
                     raise ParameterError("name", name, "give the name of a preset")
                 await control.change(await self._in_thread(self._presets.load, name))
-            case MessageType.STYLE_PICTURE:
-                assert self._input is not None
-                image = await self._in_thread(style_picture, self._input.view(message))
-                self._release(message)
-                await control.use_picture(image)
+            case MessageType.STYLE_PICTURE:  # of clients that know no other plane
+                await self._set_plane(STYLE_PICTURE, message)
+            case MessageType.PLANE:
+                await self._set_plane(message.body.get("name"), message)
             case MessageType.REPORT:
                 presets = await self._in_thread(self._presets.names)
-                return {**self._state(), "styles": list(STYLE_NAMES), "presets": presets, "fields": fields_json()}
+                named = {"styles": list(STYLE_NAMES), "presets": presets}
+                return {**self._state(), **named, "fields": fields_json(), "planes": planes_json(self.session.planes)}
         return self._state()
+
+    async def _set_plane(self, name: object, message: Message) -> None:
+        """Raises `ParameterError`."""
+        picture = None
+        try:
+            plane = session_plane(name, self.session.planes)
+            if message.width:
+                assert self._input is not None
+                picture = await self._in_thread(plane_of, self._input.view(message), plane)
+        finally:
+            if message.width:
+                self._release(message)
+        await self.session.control.set_plane(plane.name, picture)
 
     async def _send_events(self) -> None:
         """The state, at each change and every half second."""
@@ -265,20 +315,22 @@ def quick(image: np.ndarray, size: tuple[int, int]) -> bool:
     return (width, height) == size and width * height <= QUICK_AREA
 
 
-def from_rgb(image: np.ndarray, target: np.ndarray) -> None:
-    """Fill `target`, RGB or BGRA of any size, with an RGB picture."""
+def fill(views: Mapping[str, np.ndarray], image: np.ndarray, alpha: np.ndarray | None) -> None:
+    """Fill a slot's RGB or BGRA picture of any size, and its alpha where it has one, with an RGB picture and alpha."""
+    target = views[RGB]
     height, width, channels = target.shape
     if channels == 4:
         cv2.cvtColor(fit_image(image, width, height), cv2.COLOR_RGB2BGRA, dst=target)
     else:
         fit_image(image, width, height, out=target)
+    if alpha is not None:
+        np.copyto(views[ALPHA] if ALPHA in views else target[..., 3], fit_image(alpha, width, height))
 
 
-def style_picture(image: np.ndarray) -> np.ndarray:
-    """RGB at most `LONGEST_SIDE` pixels wide and high, a copy."""
-    height, width = image.shape[:2]
-    scale = min(1.0, LONGEST_SIDE / max(width, height))
-    small = fit_image(image, max(1, round(width * scale)), max(1, round(height * scale)), "stretch")
-    if small.shape[2] == 4:
-        return cv2.cvtColor(small, cv2.COLOR_BGRA2RGB)
+def plane_of(image: np.ndarray, plane: Plane) -> np.ndarray:
+    """A copy of a picture in a slot as pixels of `plane`, small enough for one. Raises `ParameterError`."""
+    if image.ndim == 3 and image.shape[2] == 4:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    plane.check(image)
+    small = shrunk(image, plane)
     return small.copy() if small is image else small

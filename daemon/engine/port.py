@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from driftcam.engines.api.bus import SLOTS, BusError, Message, MessageType, SlotLedger, SlotPool
+from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
 
 
 class Listener(Protocol):
@@ -34,6 +35,7 @@ class Port:
         gone: the process has ended or the stream was closed.
         last_heard: monotonic seconds at which the engine last dealt with a frame or a result was taken.
         results: how many were taken.
+        planes: that the engine reads, by name; it says so when it opens the stream.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Port:
         self.gone = False
         self.last_heard = 0.0
         self.results = 0
+        self.planes: dict[str, Plane] = {}
 
     @property
     def owing_since(self) -> float | None:
@@ -65,36 +68,41 @@ class Port:
         """Results that wait to be taken."""
         return len(self._held)
 
-    def offer(self, image: np.ndarray, pts: int) -> bool:
+    def offer(self, image: np.ndarray, pts: int, planes: Planes = NO_PLANES) -> bool:
         """Send a frame. False when no slot is free: the caller waits for `room` or lets the frame go."""
-        message = self._filled(image, Message(MessageType.FRAME, pts=pts, stream=self.number))
+        message = self._filled(image, Message(MessageType.FRAME, pts=pts, stream=self.number), planes)
         if message is not None:
             self._send(message)
         return message is not None
 
-    def take(self, message: Message) -> np.ndarray:
-        """The picture of a RESULT; its slot goes back to the engine. Raises `BusError`."""
+    def take(self, message: Message) -> tuple[np.ndarray, Planes]:
+        """The picture of a RESULT and the planes beside it; its slot goes back to the engine. Raises `BusError`."""
         self._held.discard(message.slot)
         self.last_heard = time.monotonic()
         self.results += 1
         image = self._output.read(message)
+        planes = {name: view.copy() for name, view in self._output.planes(message).items()}
         self._send(Message(MessageType.RESULT_RELEASE, slot=message.slot, stream=self.number))
-        return image
+        return image, planes
 
     async def request(self, kind: MessageType, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask and wait for the answer. Raises `ParameterError` or `EngineGone`."""
         return (await self._ask(Message(kind, stream=self.number, body=body or {}))).body
 
-    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]:
-        """What the engine makes of a picture given as a style. Raises `ParameterError` or `EngineGone`."""
-        request = Message(MessageType.STYLE_PICTURE, stream=self.number)
-        while (message := self._filled(image, request)) is None:
-            self.room.clear()
-            if self.gone:
-                message = request  # asking says why
+    async def set_plane(self, name: str, picture: np.ndarray | None) -> dict[str, Any]:
+        """Give a session plane or take it away; the changes of the parameters that follow from it.
+
+        Raises `ParameterError` or `EngineGone`.
+        """
+        request = Message(MessageType.PLANE, stream=self.number, body={"name": name})
+        while picture is not None and not self.gone:  # where it is gone, asking says why
+            if (filled := self._filled(picture, request)) is not None:
+                request = filled
                 break
+            self.room.clear()
             await self.room.wait()
-        return tuple((await self._ask(message)).body["style_vector"])
+        changes = (await self._ask(request)).body.get("parameters")
+        return changes if isinstance(changes, dict) else {}
 
     def receive(self, message: Message) -> None:
         """RELEASE and RESULT of this stream. Raises `BusError`."""
@@ -122,9 +130,9 @@ class Port:
         self._input.close()
         self._output.close()
 
-    def _filled(self, image: np.ndarray, message: Message) -> Message | None:
+    def _filled(self, image: np.ndarray, message: Message, planes: Planes = NO_PLANES) -> Message | None:
         slot = None if self.gone else self._ledger.take()
         if slot is None:
             return None
         self._sent[slot] = time.monotonic()
-        return self._input.write(slot, image, message)
+        return self._input.write(slot, image, message, planes)

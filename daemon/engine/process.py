@@ -17,11 +17,12 @@ from driftcam.daemon.engine.port import Listener, Port
 from driftcam.daemon.measure import oom_kills
 from driftcam.daemon.wire import Wire
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.engines.api.bus import SLOTS, BusError, Message, MessageType, SlotPool, create_memory
+from driftcam.engines.api.bus import MAX_PLANES, SLOTS, BusError, Message, MessageType, SlotPool, create_memory
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import SIZE_RANGE
+from driftcam.engines.api.planes import Plane
 
-SLOT_BYTES = SIZE_RANGE[1] ** 2 * 3
+SLOT_BYTES = SIZE_RANGE[1] ** 2 * 3 * (2 + MAX_PLANES)  # taken only as far as it is written
 STDERR_TAIL = 4096
 
 
@@ -161,6 +162,8 @@ class EngineProcess:
         except ParameterError:
             self._forget(port)
             raise
+        planes = [Plane.from_dict(described) for described in reply.body.get("planes", [])]
+        port.planes = {plane.name: plane for plane in planes}
         return port, str(reply.body.get("backend", ""))
 
     def close_port(self, port: Port) -> None:

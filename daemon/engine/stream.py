@@ -10,7 +10,8 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +23,32 @@ from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import BusError, Message, MessageType
+from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
 
 if TYPE_CHECKING:
     from driftcam.daemon.engine.supervisor import Supervisor
 
 PROVEN = 25  # results after a change that make its parameters good ones
 GO_BACK_AFTER = 2  # ends in a row that are this stream's fault, until its last change is taken back
+
+
+@dataclass(frozen=True)
+class HeldPlane:
+    """A session plane as it was given, and the parameters that followed from it."""
+
+    picture: np.ndarray
+    followed: Mapping[str, Any]
+
+    def holds(self, parameters: Parameters) -> bool:
+        """Whether nobody has changed those parameters since."""
+        return all(getattr(parameters, name) == value for name, value in self.followed.items())
+
+
+def read_by(port: Port, picture: Picture) -> Planes:
+    """The planes of a frame that the engine reads."""
+    if not picture.planes:
+        return NO_PLANES
+    return {name: plane for name, plane in picture.planes.items() if name in port.planes}
 
 
 class Stream:
@@ -45,7 +66,10 @@ class Stream:
     def __init__(self, number: int, name: str, parameters: Parameters, live: bool, supervisor: Supervisor) -> None:
         self.number, self.name, self.live = number, name, live
         self._supervisor = supervisor
-        self._parameters = self._good = parameters
+        self._parameters = parameters
+        self._planes: dict[str, HeldPlane] = {}
+        self._good = self._parameters, self._planes
+        self._reads: dict[str, Plane] | None = None
         self._results_since_change = 0
         self._port: Port | None = None
         self._process: EngineProcess | None = None
@@ -131,7 +155,7 @@ class Stream:
             if port.gone:
                 continue  # of a process that is gone, whose frames were given to the next
             try:
-                image = port.take(message)
+                image, planes = port.take(message)
             except BusError as error:
                 self._broke_the_protocol(port, error)
                 continue
@@ -147,6 +171,7 @@ class Stream:
                 skipped=bool(message.body.get("skipped")),
                 process_ms=float(message.body.get("process_ms", 0.0)),
                 arrived=time.monotonic_ns(),
+                planes=planes,
             )
 
     async def change(self, parameters: Parameters) -> None:
@@ -157,18 +182,31 @@ class Stream:
                 await self._port.request(MessageType.PARAMETERS, parameters.to_dict())
             except EngineGone as gone:
                 raise _interrupted("parameters", gone) from None
-        self._parameters = parameters
-        self._results_since_change = 0
-        self.mend()
+        held = {name: plane for name, plane in self._planes.items() if plane.holds(parameters)}
+        self._changed_to(parameters, held if len(held) < len(self._planes) else self._planes)
 
-    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]:
-        """A picture (at most 1024 × 1024) as a style. Raises `ParameterError`."""
+    async def set_plane(self, name: str, picture: np.ndarray | None) -> Parameters:
+        """Give a session plane (at most 1024 × 1024) or take it away; the parameters that follow from it.
+
+        It is given again to every engine process. Raises `ParameterError`.
+        """
         if self._port is None or not self.attached:
-            raise ParameterError("style_image", "picture", "the engine is starting; try again in a moment")
+            raise ParameterError(name, "picture", "the engine is starting; try again in a moment")
         try:
-            return await self._port.style_vector(image)
+            changes = await self._port.set_plane(name, picture)
         except EngineGone as gone:
-            raise _interrupted("style_image", gone) from None
+            raise _interrupted(name, gone) from None
+        parameters = self._parameters.replace(**changes)
+        planes = {other: held for other, held in self._planes.items() if other != name}
+        if picture is not None:
+            planes[name] = HeldPlane(picture, {key: getattr(parameters, key) for key in changes})
+        self._changed_to(parameters, planes)
+        return parameters
+
+    @property
+    def planes(self) -> Mapping[str, Plane] | None:
+        """That the engine reads, by name; None as long as it never said."""
+        return self._reads
 
     async def finish(self) -> None:
         """No frame will follow: `results` ends after the last one that is still to come."""
@@ -216,9 +254,12 @@ class Stream:
         Raises `EngineGone`, or `ParameterError` where the engine refuses the parameters.
         """
         port, backend = await process.open(self.number, self._parameters, self.live, self, timeout)
+        for name, held in self._planes.items():
+            await port.set_plane(name, held.picture)
         if self._closed:  # meanwhile
             process.close_port(port)
             return backend
+        self._reads = port.planes
         self._port, self._process = port, process
         if self.live:
             self._pending.clear()
@@ -262,7 +303,7 @@ class Stream:
                 raise RunError(text)
             self.broken = text
             return f"{self.name}: {text}; change its parameters or restart the engine to try again"
-        if self.failures >= GO_BACK_AFTER and self._parameters != self._good:
+        if self.failures >= GO_BACK_AFTER and self._is_unproven:
             return self._go_back()
         return ""
 
@@ -273,9 +314,9 @@ class Stream:
         """
         if not self._was_ready:
             self._failure = error
-        elif self._parameters == self._good and not self.live:
+        elif not self._is_unproven and not self.live:
             raise RunError(str(error))
-        if self._parameters != self._good:
+        if self._is_unproven:
             return self._go_back()
         self.broken = str(error)
         self._announce()
@@ -294,7 +335,9 @@ class Stream:
     # -------------------------------------------------------------------------------------------
 
     def _offer(self, picture: Picture) -> bool:
-        if not self.attached or self._port is None or not self._port.offer(picture.image, picture.pts):
+        if not self.attached or self._port is None:
+            return False
+        if not self._port.offer(picture.image, picture.pts, read_by(self._port, picture)):
             return False
         self._pending[picture.pts] = picture
         return True
@@ -302,7 +345,7 @@ class Stream:
     async def _give_again(self, port: Port) -> bool:
         """The frames without a result, in order, before any new one. False when the process ended meanwhile."""
         for picture in list(self._pending.values()):
-            while not port.gone and not port.offer(picture.image, picture.pts):
+            while not port.gone and not port.offer(picture.image, picture.pts, read_by(port, picture)):
                 await self._wait_for_room(port)
         return not port.gone
 
@@ -311,11 +354,22 @@ class Stream:
         self._supervisor.succeeded()
         self._results_since_change += 1
         if self._results_since_change == PROVEN:
-            self._good = self._parameters
+            self._good = self._parameters, self._planes
+
+    def _changed_to(self, parameters: Parameters, planes: dict[str, HeldPlane]) -> None:
+        self._parameters, self._planes = parameters, planes
+        self._results_since_change = 0
+        self.mend()
+
+    @property
+    def _is_unproven(self) -> bool:
+        """Whether there are other parameters or planes to go back to."""
+        parameters, planes = self._good
+        return self._parameters != parameters or self._planes is not planes
 
     def _go_back(self) -> str:
-        self._parameters = self._good
-        self.on_going_back(self._good)
+        self._parameters, self._planes = self._good
+        self.on_going_back(self._parameters)
         return "the engine does not live with the last change; going back to the settings before"
 
     def _broke_the_protocol(self, port: Port, error: BusError) -> None:

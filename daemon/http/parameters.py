@@ -12,6 +12,7 @@ from driftcam.daemon.http.query import read_json
 from driftcam.daemon.http.schemas import many, ref
 from driftcam.daemon.pictures import decode_picture
 from driftcam.engines.api.parameters import fields_json
+from driftcam.engines.api.planes import STYLE_PICTURE
 from driftcam.engines.api.styles import STYLES
 from driftcam.webrtc.operation import SESSION, Content, Operation
 
@@ -30,7 +31,7 @@ def operations(context: Context) -> list[Operation]:
     async def use_picture(request: web.Request) -> web.StreamResponse:
         session = context.session(request)
         image = await asyncio.to_thread(decode_picture, await request.read(), "picture")
-        await session.control.use_picture(image)
+        await session.control.set_plane(STYLE_PICTURE, image)
         return web.json_response(context.state(session))
 
     async def styles(request: web.Request) -> web.StreamResponse:

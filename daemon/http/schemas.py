@@ -75,6 +75,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "choice_labels": {**STRINGS, "description": "of the choices, for people"},
         },
     },
+    "Plane": {
+        "type": "object",
+        "required": ["name", "format", "about", "lifetime", "scaling", "read"],
+        "properties": {
+            "name": {"type": "string"},
+            "format": {"type": "string", "description": "of its pixels, as in docs/bus.md"},
+            "about": {"type": "string"},
+            "lifetime": {"type": "string", "enum": ["frame", "session"]},
+            "scaling": {"type": "string", "enum": ["area", "nearest"]},
+            "read": {"type": "boolean", "description": "the session's engine reads it"},
+        },
+    },
     "Style": {
         "type": "object",
         "required": ["name", "about", "picture"],

@@ -21,6 +21,7 @@ from driftcam.daemon.http import (
     page,
     parameters,
     pictures,
+    planes,
     presets,
     recording,
     share,
@@ -38,7 +39,7 @@ from driftcam.daemon.session.recordings import Conflict
 from driftcam.engines.api import ParameterError
 from driftcam.webrtc.operation import Content, Handler, Operation, Refused, route
 
-RESOURCES = (page, state, parameters, thumbnails, presets, pictures, recording, engine, health)
+RESOURCES = (page, state, parameters, planes, thumbnails, presets, pictures, recording, engine, health)
 TIMEOUT = 30.0  # seconds for a request with an end, its body included
 MOST_AT_ONCE = 64  # requests with an end
 log = logging.getLogger("driftcam.http")

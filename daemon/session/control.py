@@ -13,11 +13,11 @@ from driftcam.engines.api import Parameters
 
 
 class Applier(Protocol):
-    """What puts parameters into effect: the supervisor. Both raise `ParameterError`."""
+    """What puts parameters and session planes into effect: the stream. Both raise `ParameterError`."""
 
     async def change(self, parameters: Parameters) -> None: ...
 
-    async def style_vector(self, image: np.ndarray) -> tuple[float, ...]: ...
+    async def set_plane(self, name: str, picture: np.ndarray | None) -> Parameters: ...
 
 
 class Control:
@@ -45,10 +45,10 @@ class Control:
         for listener in list(self._listeners):
             listener()
 
-    async def use_picture(self, image: np.ndarray) -> Parameters:
-        """Take the style of a picture. Raises `ParameterError`."""
-        vector = await self._applier.style_vector(image)
-        return await self.change({"style_vector": vector})
+    async def set_plane(self, name: str, picture: np.ndarray | None) -> None:
+        """Use a plane until another one or None takes its place, with what follows. Raises `ParameterError`."""
+        async with self._changing:
+            self.took_effect(await self._applier.set_plane(name, picture))
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """`listener` is called after each change; returns what ends that."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.frames import Picture, fitted
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.planes import Plane
 from driftcam.webrtc.latest import Latest
 from driftcam.webrtc.measure import Rate
 
@@ -99,8 +100,14 @@ class Ingest:
         last_frame: monotonic seconds of the newest one, None before the first.
     """
 
-    def __init__(self, name: str, stream: Stream, parameters: Callable[[], Parameters]) -> None:
-        self._name, self._stream, self._parameters = name, stream, parameters
+    def __init__(
+        self,
+        name: str,
+        stream: Stream,
+        parameters: Callable[[], Parameters],
+        wanted: Callable[[], Mapping[str, Plane]] = dict,
+    ) -> None:
+        self._name, self._stream, self._parameters, self._wanted = name, stream, parameters, wanted
         self._clock = Clock(stream.live)
         self._source: Lease | None = None
         self._guests: list[Lease] = []
@@ -184,7 +191,7 @@ class Ingest:
     def fitted(self, picture: Picture) -> Picture:
         """See `Lease.fitted`."""
         parameters = self._parameters()
-        return fitted(picture, parameters.width, parameters.height, parameters.fit)
+        return fitted(picture, parameters.width, parameters.height, parameters.fit, self._wanted())
 
     async def close(self) -> None:
         """Nothing comes in any more."""
@@ -204,21 +211,30 @@ class Ingest:
 
     def _fits(self, picture: Picture) -> bool:
         parameters = self._parameters()
-        return picture.image.shape == (parameters.height, parameters.width, 3)
+        return picture.image.shape == (parameters.height, parameters.width, 3) and not picture.planes
 
     def _quick(self, offered: Offered) -> bool:
         """Whether there is nothing to do, or a change of format alone, done (some hundredths of a millisecond) sooner
         than a thread is woken."""
         if offered.release is kept and self._fits(offered.picture):
             return True
-        parameters, (height, width) = self._parameters(), offered.picture.image.shape[:2]
-        return (width, height) == (parameters.width, parameters.height) and width * height <= QUICK_AREA
+        parameters, picture = self._parameters(), offered.picture
+        size = height, width = picture.image.shape[:2]
+        if (width, height) != (parameters.width, parameters.height) or width * height > QUICK_AREA:
+            return False
+        return not picture.planes or all(plane.shape[:2] == size for plane in picture.planes.values())
 
     def _owned(self, offered: Offered) -> Picture:
         """May be called from any thread."""
         ready = self.fitted(offered.picture)
-        if ready is offered.picture and offered.release is not kept:
-            return dataclasses.replace(ready, image=ready.image.copy())
+        if offered.release is kept:
+            return ready
+        if ready.image is offered.picture.image:
+            ready = dataclasses.replace(ready, image=ready.image.copy())
+        if ready.planes:
+            given = offered.picture.planes
+            own = {name: plane.copy() if plane is given.get(name) else plane for name, plane in ready.planes.items()}
+            ready = dataclasses.replace(ready, planes=own)
         return ready
 
     def _stamped(self, picture: Picture) -> Picture:

@@ -20,6 +20,7 @@ from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.sources import Source
 from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError
+from driftcam.engines.api.planes import STYLE_PICTURE
 
 RETRY_FIRST, RETRY_MOST = 1.0, 15.0
 LOOK_EVERY = 1.0
@@ -127,5 +128,5 @@ class RetryingStyle(Retrying):
     async def _use(self) -> None:
         image = await asyncio.to_thread(read_picture, self._path)
         await self._session.opened()
-        await self._session.control.use_picture(image)
+        await self._session.control.set_plane(STYLE_PICTURE, image)
         await asyncio.Event().wait()  # until the configuration says something else

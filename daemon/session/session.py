@@ -17,9 +17,10 @@ from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
 from driftcam.daemon.session.waiting import why_no_picture
-from driftcam.daemon.sinks import ShowsPlaceholders, Sink
+from driftcam.daemon.sinks import ShowsAlpha, ShowsPlaceholders, Sink
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.planes import ALPHA, KNOWN, Plane
 from driftcam.webrtc.measure import Rate
 
 Listener = Callable[[Result], None]
@@ -53,10 +54,11 @@ class Session:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
         stream.on_going_back = self.control.took_effect
-        self.ingest = Ingest(name, stream, lambda: self.control.parameters)
+        self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted)
         self.closed = False
         self._sinks: list[Sink] = []
         self._listeners: list[tuple[Listener, Callable[[np.ndarray], None]]] = []
+        self._alpha_shown = False
         self._delivering = asyncio.create_task(self._deliver())
         self.trouble = ""
         self._watching = asyncio.create_task(self._watch()) if stream.live else None
@@ -88,6 +90,11 @@ class Session:
         return self._delivering
 
     @property
+    def planes(self) -> Mapping[str, Plane] | None:
+        """That the engine reads, by name; None as long as it never said."""
+        return self._stream.planes
+
+    @property
     def sinks(self) -> tuple[Sink, ...]:
         return tuple(self._sinks)
 
@@ -102,11 +109,13 @@ class Session:
     def add_sink(self, sink: Sink) -> None:
         """From the next result on."""
         self._sinks.append(sink)
+        self._alpha_shown = any(isinstance(each, ShowsAlpha) and each.alpha for each in self._sinks)
 
     def remove_sink(self, sink: Sink) -> None:
         """No result any more; closing it stays the caller's. Nothing happens when it was removed before."""
         if sink in self._sinks:
             self._sinks.remove(sink)
+            self._alpha_shown = any(isinstance(each, ShowsAlpha) and each.alpha for each in self._sinks)
 
     def listen(
         self, listener: Listener, on_placeholder: Callable[[np.ndarray], None] = lambda image: None
@@ -171,6 +180,11 @@ class Session:
         return (self.delivered - 1) / max(self.last - self.first, 1e-9)
 
     # -------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> Mapping[str, Plane]:
+        """The planes of a frame that somebody reads; all others are left out at the door."""
+        read = self._stream.planes or {}
+        return {**read, ALPHA: KNOWN[ALPHA]} if self._alpha_shown else read
 
     async def _deliver(self) -> None:
         async for result in self._stream.results():

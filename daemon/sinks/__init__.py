@@ -33,3 +33,10 @@ class ShowsPlaceholders(Protocol):
 
     def show_placeholder(self, image: np.ndarray) -> None:
         """`image`, RGB (h, w, 3) u8, says what is going on. Called about every second until results come again."""
+
+
+@runtime_checkable
+class ShowsAlpha(Protocol):
+    """A sink that may show how much of a picture is there: the alpha of a result, or else that of its frame."""
+
+    alpha: bool

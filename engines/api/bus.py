@@ -2,7 +2,8 @@
 
 A message may carry a JSON object behind its 64 bytes. Pixels never travel in the stream: they lie in
 the slots of a memfd that is handed over once (`SCM_RIGHTS`), and the ownership of a slot moves by
-message, FRAME/RELEASE one way and RESULT/RESULT_RELEASE the other. `docs/bus.md` is the protocol; this
+message, FRAME/RELEASE one way and RESULT/RESULT_RELEASE the other. One slot holds all planes of a frame: the
+picture, which the 64 bytes describe, and those beside it, which the JSON lists. `docs/bus.md` is the protocol; this
 module is the codec, the memory and the book-keeping of slots, without any I/O.
 
     offset  0  4s   magic "DRFC"          offset 28  u32  stream, between the daemon and its engine
@@ -25,19 +26,31 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from driftcam.engines.api.planes import (
+    MAX_SIDE,
+    NAME,
+    NO_PLANES,
+    PICTURE_FORMATS,
+    RGB,
+    PixelFormat,
+    Planes,
+    format_of,
+)
+
 MAGIC = b"DRFC"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 HEADER = struct.Struct("<4sHHHHIIIIIQqQII")
 MAX_JSON = 64 * 1024
-MAX_SIDE = 16_384
 MAX_NAME = 64
+MAX_PLANES, PLANE_ALIGN = 8, 64  # beside the picture, and of what their offsets are multiples
 SLOTS = 3
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -56,7 +69,7 @@ class MessageType(IntEnum):
     RESULT = 5  # a picture in a result slot, pts of the frame it was made from
     RESULT_RELEASE = 6  # the result slot may be filled again
     PARAMETERS = 7  # request: JSON of `Parameters`
-    STYLE_PICTURE = 8  # request: the picture in an input slot becomes a style vector
+    STYLE_PICTURE = 8  # request, as clients up to version 1.0 say: PLANE `style_picture`
     FLUSH = 9  # request: deliver what is still in the pipeline; replied after the last RESULT
     REPORT = 10  # request: timings and memory
     REPLY = 11
@@ -65,16 +78,10 @@ class MessageType(IntEnum):
     PRESET = 14  # request: JSON name of the preset to apply
     OPEN = 15  # daemon → engine, request: a further stream, JSON live and parameters
     CLOSE = 16  # daemon → engine: the stream has ended
+    PLANE = 17  # request: the picture in an input slot becomes the session plane JSON `name`; width 0 takes it away
 
 
-class PixelFormat(IntEnum):
-    """Order of the bytes in a slot."""
-
-    RGB24 = 1
-    BGRA8 = 2
-
-
-BYTES_PER_PIXEL = {PixelFormat.RGB24: 3, PixelFormat.BGRA8: 4}
+_ALL_FORMATS = tuple(PixelFormat)
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,16 @@ class SlotPool:
         self._map = mmap.mmap(fd, count * slot_bytes)
         self._bytes = np.frombuffer(self._map, np.uint8)
 
-    def write(self, slot: int, image: np.ndarray, message: Message) -> Message:
-        """Copy an RGB picture (H, W, 3) into `slot`; returns `message` with the fields that describe it."""
-        height, width, _ = image.shape
-        described = describe(message, slot, width, height, PixelFormat.RGB24)
+    def write(self, slot: int, image: np.ndarray, message: Message, planes: Planes = NO_PLANES) -> Message:
+        """Copy a picture and the planes beside it into `slot`; returns `message` with the fields that describe them.
+
+        Raises `BusError` when they do not fit.
+        """
+        described = described_as(message, slot, image, planes)
         np.copyto(self.view(described), image)
+        if planes:
+            for name, view in self.planes(described).items():
+                np.copyto(view, planes[name])
         return described
 
     def read(self, message: Message) -> np.ndarray:
@@ -188,24 +200,51 @@ class SlotPool:
     def view(self, message: Message) -> np.ndarray:
         """The picture that `message` describes where it lies, (H, W, 3 or 4) u8; let go of it before `close`.
 
-        Raises `BusError` when it does not fit its slot.
+        A PLANE may be of any format. Raises `BusError` when it does not fit its slot.
         """
-        if message.slot >= self.count:
-            raise BusError(f"slot {message.slot} of {self.count}")
-        try:
-            depth = BYTES_PER_PIXEL[PixelFormat(message.pixel_format)]
-        except ValueError:
-            raise BusError(f"unknown pixel format {message.pixel_format}") from None
+        kind = message.pixel_format
+        if kind not in (PICTURE_FORMATS if message.type is not MessageType.PLANE else _ALL_FORMATS):
+            raise BusError(f"unknown pixel format {kind}")
         width, height, stride = message.width, message.height, message.stride
+        if message.payload_size != stride * height:
+            raise BusError(f"stride {stride} and {message.payload_size} bytes for {width}×{height}")
+        return self._pixels(message.slot, 0, PixelFormat(kind), width, height, stride)
+
+    def planes(self, message: Message) -> dict[str, np.ndarray]:
+        """The planes beside the picture where they lie, by name; let go of them before `close`.
+
+        Raises `BusError` when their description is none, or they do not fit their slot, or each other.
+        """
+        listed = message.body.get("planes", [])
+        if not isinstance(listed, list) or len(listed) > MAX_PLANES:
+            raise BusError(f"planes: give a list of at most {MAX_PLANES} descriptions")
+        places = sorted(map(_parse_plane, listed), key=lambda place: place.offset)
+        begin, views = message.payload_size, {}
+        for place in places:
+            if place.offset < begin:
+                raise BusError(f"plane {place.name} at byte {place.offset}, where another one lies")
+            if place.name in views:
+                raise BusError(f"plane {place.name} twice")
+            views[place.name] = self._pixels(message.slot, *place[1:])
+            begin = place.offset + place.stride * place.height
+        return views
+
+    def _pixels(
+        self, slot: int, offset: int, pixel_format: PixelFormat, width: int, height: int, stride: int
+    ) -> np.ndarray:
+        """Pixels `offset` bytes into a slot. Raises `BusError` when they are not all in it."""
+        if slot >= self.count:
+            raise BusError(f"slot {slot} of {self.count}")
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             raise BusError(f"a picture of {width}×{height}")
-        if not width * depth <= stride <= self.slot_bytes or message.payload_size != stride * height:
-            raise BusError(f"stride {stride} and {message.payload_size} bytes for {width}×{height}")
-        if message.payload_size > self.slot_bytes:
-            raise BusError(f"{message.payload_size} bytes in a slot of {self.slot_bytes}")
-        start = message.slot * self.slot_bytes
-        rows = self._bytes[start : start + message.payload_size].reshape(height, stride)
-        return rows[:, : width * depth].reshape(height, width, depth)
+        row, size = width * pixel_format.bytes_per_pixel, pixel_format.dtype.itemsize
+        if not row <= stride <= self.slot_bytes or stride % size:
+            raise BusError(f"stride {stride} for {width} pixels of {pixel_format.name}")
+        if offset + stride * height > self.slot_bytes:
+            raise BusError(f"{offset + stride * height} bytes in a slot of {self.slot_bytes}")
+        start = slot * self.slot_bytes + offset
+        rows = self._bytes[start : start + stride * height].reshape(height, stride)[:, :row]
+        return (rows if size == 1 else rows.view(pixel_format.dtype)).reshape(pixel_format.shape(width, height))
 
     def close(self) -> None:
         """Unmap."""
@@ -213,9 +252,50 @@ class SlotPool:
         self._map.close()
 
 
-def describe(message: Message, slot: int, width: int, height: int, pixel_format: PixelFormat) -> Message:
-    """`message` for a picture without gaps between its rows in `slot`."""
-    stride = width * BYTES_PER_PIXEL[pixel_format]
+class _PlanePlace(NamedTuple):
+    """What the JSON of a message says of a plane."""
+
+    name: str
+    offset: int
+    format: PixelFormat
+    width: int
+    height: int
+    stride: int
+
+
+def _parse_plane(entry: object) -> _PlanePlace:
+    """Raises `BusError`."""
+    if not isinstance(entry, dict):
+        raise BusError("a plane that is not an object")
+    name, kind = entry.get("name"), entry.get("format")
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name == RGB:
+        raise BusError(f"{name!r:.100} is no name of a plane beside the picture")
+    if not isinstance(kind, str) or kind not in PixelFormat.__members__:
+        raise BusError(f"plane {name} of the unknown format {kind!r:.100}")
+    numbers: dict[str, int] = {}
+    for key in ("offset", "width", "height", "stride"):
+        number = entry.get(key)
+        if type(number) is not int or not 0 <= number < 2**48:
+            raise BusError(f"plane {name} of {key} {number!r:.100}")
+        numbers[key] = number
+    if numbers["offset"] % PLANE_ALIGN:
+        raise BusError(f"plane {name} at byte {numbers['offset']}, which is no multiple of {PLANE_ALIGN}")
+    return _PlanePlace(name, format=PixelFormat[kind], **numbers)
+
+
+def describe(
+    message: Message,
+    slot: int,
+    width: int,
+    height: int,
+    pixel_format: PixelFormat,
+    planes: Mapping[str, tuple[PixelFormat, int, int]] = MappingProxyType({}),
+) -> Message:
+    """`message` for a picture without gaps between its rows in `slot`, and planes (format, width, height) behind it."""
+    stride = width * pixel_format.bytes_per_pixel
+    body = message.body
+    if planes:
+        body = {**body, "planes": list(_behind(height * stride, planes))}
     return dataclasses.replace(
         message,
         slot=slot,
@@ -224,7 +304,32 @@ def describe(message: Message, slot: int, width: int, height: int, pixel_format:
         stride=stride,
         pixel_format=pixel_format,
         payload_size=height * stride,
+        body=body,
     )
+
+
+def _behind(end: int, planes: Mapping[str, tuple[PixelFormat, int, int]]) -> Iterator[dict[str, Any]]:
+    """The JSON of planes one behind the other, from byte `end` of their slot on."""
+    for name, (pixel_format, width, height) in planes.items():
+        offset, stride = -(-end // PLANE_ALIGN) * PLANE_ALIGN, width * pixel_format.bytes_per_pixel
+        place = {"offset": offset, "width": width, "height": height, "stride": stride}
+        yield {"name": name, "format": pixel_format.name, **place}
+        end = offset + height * stride
+
+
+def described_as(message: Message, slot: int, image: np.ndarray, planes: Planes = NO_PLANES) -> Message:
+    """`message` for `image` and the planes beside it in `slot`. Raises `BusError` for arrays of no known format."""
+    beside = {name: _measured(name, array) for name, array in planes.items()} if planes else {}
+    pixel_format, width, height = _measured(RGB, image)
+    return describe(message, slot, width, height, pixel_format, beside)
+
+
+def _measured(name: str, array: np.ndarray) -> tuple[PixelFormat, int, int]:
+    """Format, width and height."""
+    pixel_format = format_of(array)
+    if pixel_format is None:
+        raise BusError(f"plane {name} is {array.dtype} of shape {array.shape}, which has no pixel format")
+    return pixel_format, array.shape[1], array.shape[0]
 
 
 def create_memory(count: int, slot_bytes: int) -> int:

@@ -1,7 +1,7 @@
 """The other end of the frame bus for programs in Python: sources, sinks and filters in a few lines.
 
 with BusClient("filter", session="demo") as bus:
-    bus.send(picture)
+    bus.send(picture, planes={"mask": mask})
     picture, pts = bus.receive()
 """
 
@@ -21,14 +21,13 @@ from driftcam.engines.api.bus import (
     Decoder,
     Message,
     MessageType,
-    PixelFormat,
     SlotLedger,
     SlotPool,
-    describe,
     encode,
     peer_user,
 )
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.planes import ALPHA, NO_PLANES, STYLE_PICTURE, PixelFormat, Planes, format_of
 
 
 class BusClient:
@@ -40,6 +39,7 @@ class BusClient:
         name: shown to people.
         pixel_format: of the pictures in both directions.
         size: (width, height) of the results, None for the model's.
+        alpha: results have the alpha of their frames, with `RGB24` as a plane of its own.
         parameters: what a session opened by this client starts with.
         path: of the socket, None for that of this user's daemon.
         timeout: seconds to wait for any answer.
@@ -48,6 +48,7 @@ class BusClient:
         session: its name.
         size: (width, height) of the model's pictures: frames of this size need not be scaled.
         state: what the daemon last said (EVENT in docs/bus.md).
+        planes: beside the picture of the last result that was received.
 
     Raises:
         ParameterError: the daemon refused; the field says why.
@@ -63,6 +64,7 @@ class BusClient:
         name: str = "Python",
         pixel_format: PixelFormat = PixelFormat.RGB24,
         size: tuple[int, int] | None = None,
+        alpha: bool = False,
         parameters: Mapping[str, Any] | None = None,
         path: Path | None = None,
         timeout: float = 10.0,
@@ -81,6 +83,7 @@ class BusClient:
             width, height = size or (0, 0)
             body: dict[str, Any] = {"role": role, "session": session, "name": name, "format": pixel_format.name}
             body |= {"width": width, "height": height, "parameters": dict(parameters or {})}
+            body |= {"planes": [ALPHA]} if alpha else {}
             self._send(Message(MessageType.HELLO, body=body))
             welcome = self._expect_welcome(1 + (role == "filter"))
         except BaseException:
@@ -89,6 +92,7 @@ class BusClient:
         self.session = str(welcome.body["session"])
         self.size = int(welcome.body["width"]), int(welcome.body["height"])
         self.state: dict[str, Any] = {}
+        self.planes: Planes = NO_PLANES
         self._ledger = SlotLedger(int(welcome.body["slots"]))
 
     def __enter__(self) -> BusClient:
@@ -104,14 +108,17 @@ class BusClient:
             pool.close()
         self._pools = []
 
-    def send(self, image: np.ndarray, pts: int | None = None) -> bool:
-        """Give a frame (H, W, 3 or 4) u8, captured at CLOCK_MONOTONIC ns `pts` (now).
+    def send(self, image: np.ndarray, pts: int | None = None, planes: Planes = NO_PLANES) -> bool:
+        """Give a frame (H, W, 3 or 4) u8, captured at CLOCK_MONOTONIC ns `pts` (now), and planes beside it.
 
-        False when the daemon is busy with those before: let the frame go.
+        False when the daemon is busy with those before: let the frame go. Raises `BusError` for an array that is no
+        picture of this client's format or no plane, or where they do not fit a slot together.
         """
         self._read(0.0)
+        if format_of(image) is not self._format:
+            raise BusError(f"{image.dtype} of shape {image.shape} is no picture of {self._format.name}")
         message = Message(MessageType.FRAME, pts=time.monotonic_ns() if pts is None else pts)
-        return self._send_picture(image, message)
+        return self._send_picture(image, message, planes)
 
     def receive(self, timeout: float | None = None) -> tuple[np.ndarray, int]:
         """The newest result that was not received yet, and the pts of its frame; waits for one.
@@ -127,6 +134,7 @@ class BusClient:
             self._read(left)
         message, self._result = self._result, None
         image = self._pools[-1].read(message)
+        self.planes = {name: view.copy() for name, view in self._pools[-1].planes(message).items()}
         self._send(Message(MessageType.RESULT_RELEASE, slot=message.slot))
         return image, message.pts
 
@@ -138,12 +146,22 @@ class BusClient:
         """Apply a preset; the new state. Raises `ParameterError`."""
         return self._ask(Message(MessageType.PRESET, body={"name": name}))
 
-    def use_style_picture(self, image: np.ndarray) -> dict[str, Any]:
-        """The picture becomes the style; the new state. Raises `ParameterError`, or `BusError` with no free slot."""
+    def set_plane(self, name: str, image: np.ndarray | None) -> dict[str, Any]:
+        """Give the session a plane that is used until it is taken away (None); the new state.
+
+        Raises `ParameterError`, or `BusError` with no free slot.
+        """
         self._request += 1
-        if not self._send_picture(image, Message(MessageType.STYLE_PICTURE, sequence=self._request)):
+        request = Message(MessageType.PLANE, sequence=self._request, body={"name": name})
+        if image is None:
+            self._send(request)
+        elif not self._send_picture(image, request):
             raise BusError("no slot is free; try again")
         return self._answer(self._request)
+
+    def use_style_picture(self, image: np.ndarray) -> dict[str, Any]:
+        """The picture becomes the style; see `set_plane`."""
+        return self.set_plane(STYLE_PICTURE, image)
 
     def report(self) -> dict[str, Any]:
         """The state, with the names of styles and presets."""
@@ -181,12 +199,15 @@ class BusClient:
         self._socket.settimeout(self._timeout)
         self._socket.sendall(encode(message))
 
-    def _send_picture(self, image: np.ndarray, message: Message) -> bool:
+    def _send_picture(self, image: np.ndarray, message: Message, planes: Planes = NO_PLANES) -> bool:
         slot = self._ledger.take()
         if slot is None:
             return False
-        described = describe(message, slot, image.shape[1], image.shape[0], self._format)
-        np.copyto(self._pools[0].view(described), image)
+        try:
+            described = self._pools[0].write(slot, image, message, planes)
+        except BusError:
+            self._ledger.give_back(slot)
+            raise
         self._send(described)
         return True
 

@@ -279,7 +279,7 @@ class Vector(Field):
         except (TypeError, ValueError, OverflowError):
             vector = ()
         if len(vector) != self.length or not all(math.isfinite(x) for x in vector):
-            raise ParameterError(self.name, "…", f"give {self.length} finite numbers from Engine.style_vector")
+            raise ParameterError(self.name, "…", f"give {self.length} finite numbers, as Engine.set_plane answers")
         return vector
 
     def check_model(self, value: Any, model: str) -> None:

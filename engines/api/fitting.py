@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,26 @@ def fit_image(
     return out
 
 
+def fit_plane(
+    plane: np.ndarray, of: tuple[int, int], width: int, height: int, fit: str, *, nearest: bool = False
+) -> np.ndarray:
+    """A plane of any size beside a picture of size `of`, (width, height), as `fit_image` shows the picture; bars are 0.
+
+    `nearest`: pixels are picked, where there is nothing between two. The plane itself, no copy, if it fits already.
+    """
+    import cv2
+
+    if plane.shape[:2] == (height, width) and of == (width, height):
+        return plane
+    part, place = part_and_place(of, (width, height), fit)
+    own = _scaled_box(part, plane.shape[1] / of[0], plane.shape[0] / of[1]).of(plane)
+    out = np.zeros((height, width, *plane.shape[2:]), plane.dtype)
+    smaller = own.shape[0] > place.height and own.shape[1] > place.width
+    how = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    cv2.resize(own, (place.width, place.height), dst=place.of(out), interpolation=how)
+    return out
+
+
 def place_in(image: np.ndarray, width: int, height: int, fit: str) -> Box | None:
     """Where `image` lies in its picture from `fit_image` where that has bars, else None."""
     _, place = part_and_place((image.shape[1], image.shape[0]), (width, height), fit)
@@ -78,3 +99,9 @@ def _amid(outer: tuple[int, int], width: float, height: float) -> Box:
     """In the middle of a picture of size `outer`."""
     wide, high = min(outer[0], max(1, round(width))), min(outer[1], max(1, round(height)))
     return Box((outer[0] - wide) // 2, (outer[1] - high) // 2, wide, high)
+
+
+def _scaled_box(box: Box, across: float, down: float) -> Box:
+    """The same part of a picture with so many pixels for one each way, at least one of them."""
+    left, top = math.floor(box.left * across), math.floor(box.top * down)
+    return Box(left, top, max(1, round(box.width * across)), max(1, round(box.height * down)))

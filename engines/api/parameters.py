@@ -95,7 +95,7 @@ class Parameters:
             "style_vector",
             "Style of a picture",
             "Style",
-            "the style of a picture, as Engine.style_vector makes it",
+            "the style of a picture, as Engine.set_plane makes it of a style_picture",
             default=None,
             length=STYLE_VECTOR_LENGTH,
             models=(EMBEDDED,),

@@ -27,7 +27,8 @@ class Seen:
     Attributes:
         latent: (1, C, h, w), the encoded picture.
         noises: (fields, C, h, w), standard normal; the first is the one that the frame starts from.
-        planes: arrays that came with the frame or stand for the session, by name (`engines.api.planes`).
+        planes: by name (`engines.api.planes`): those that came with the frame, of the size of the networks' picture and
+            in its place; and those that stand for the session, as they were given.
         carried: what the stream carries, by the state's name; not there after a cut, say.
     """
 
@@ -48,7 +49,7 @@ class Condition:
         inputs: shape of each network input that it adds (`backends.network.Shape`), in the order of the network's
             arguments behind the latent and the time.
         parameters: names of those that it reads (`engines.api.parameters.TABLE`): another value of one binds it anew.
-        planes: names of the planes that it reads.
+        planes: names of the planes that it reads (`engines.api.planes.declare` for its own).
         carried: states that it reads and leaves.
     """
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from driftcam.engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
+from driftcam.engines.api.planes import STYLE_PICTURE
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.backends.network import BATCH
 from driftcam.engines.conditions.base import Bound, Condition, Rows
@@ -18,6 +19,7 @@ class Style(Condition):
 
     inputs = {"style": (BATCH, STYLE_DIM)}  # noqa: RUF012 (read only)
     parameters = ("styles", "style_vector", "style_image_weight")
+    planes = (STYLE_PICTURE,)  # of which the engine makes the style_vector
 
     def bind(self, parameters: Parameters, size: tuple[int, int]) -> Bound:
         rows: Rows = {"style": style_input(parameters)[0]}

@@ -32,7 +32,7 @@ class Shift:
             across, along = _shift_kernel(x - right), _shift_kernel(y - down)
             _filter(image, across, along, self._line, self._rows, self._between)
             image = self._between
-        _place(image, right, down, out)
+        shift_by_pixels(image, right, down, out)
 
 
 @functools.lru_cache(maxsize=64)
@@ -43,8 +43,8 @@ def _shift_kernel(f: float) -> np.ndarray:
     return (taps / taps.sum()).astype(np.float32)
 
 
-def _place(image: np.ndarray, x: int, y: int, out: np.ndarray) -> None:
-    """`Shift` by whole pixels."""
+def shift_by_pixels(image: np.ndarray, x: int, y: int, out: np.ndarray) -> None:
+    """`Shift` by whole pixels, of any array of pixels."""
     (height, width), top, left = out.shape[:2], max(y, 0), max(x, 0)
     part = image[max(-y, 0) : max(-y, 0) + height - top, max(-x, 0) : max(-x, 0) + width - left]
     bottom, right = height - top - part.shape[0], width - left - part.shape[1]

@@ -36,9 +36,10 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
 from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.api.planes import Planes
 from driftcam.engines.worker.fork_server import become_a_child, stay_alone
 from driftcam.engines.worker.inbox import Inbox
-from driftcam.engines.worker.streams import HostedStream
+from driftcam.engines.worker.streams import EngineStream
 
 PR_SET_PDEATHSIG = 1
 
@@ -61,7 +62,7 @@ class Host(Protocol):
 
     def open(self, parameters: Parameters) -> Any: ...
 
-    def process(self, jobs: Sequence[tuple[Any, Any, int]]) -> Iterator[tuple[int, list[Any]]]: ...
+    def process(self, jobs: Sequence[tuple[Any, Any, int, Planes]]) -> Iterator[tuple[int, list[Any]]]: ...
 
     def free_mb(self) -> int | None: ...
 
@@ -75,9 +76,9 @@ class OneByOne:
     def open(self, parameters: Parameters) -> Any:
         return self._engine_class(parameters, model=self._model)
 
-    def process(self, jobs: Sequence[tuple[Any, Any, int]]) -> Iterator[tuple[int, list[Any]]]:
-        for number, (engine, frame, pts) in enumerate(jobs):
-            yield number, engine.process(frame, pts)
+    def process(self, jobs: Sequence[tuple[Any, Any, int, Planes]]) -> Iterator[tuple[int, list[Any]]]:
+        for number, (engine, frame, pts, planes) in enumerate(jobs):
+            yield number, engine.process(frame, pts, planes)
 
     def free_mb(self) -> int | None:
         return None
@@ -91,7 +92,7 @@ class Worker:
         self._decoder = Decoder()
         self._fds: list[int] = []
         self._inbox = Inbox(self._drop)
-        self._streams: dict[int, HostedStream] = {}
+        self._streams: dict[int, EngineStream] = {}
         self._opener = ThreadPoolExecutor(1, "open")
 
     def run(self) -> None:
@@ -113,13 +114,13 @@ class Worker:
         else:
             self._serve(self._stream(message), message)
 
-    def _stream(self, message: Message) -> HostedStream:
+    def _stream(self, message: Message) -> EngineStream:
         stream = self._streams.get(message.stream)
         if stream is None:
             raise BusError(f"{message.type.name} for stream {message.stream}, which is not open")
         return stream
 
-    def _serve(self, stream: HostedStream, message: Message) -> None:
+    def _serve(self, stream: EngineStream, message: Message) -> None:
         match message.type:
             case MessageType.OPEN:
                 self._opener.submit(self._open, stream, message)
@@ -134,12 +135,12 @@ class Worker:
                 self._reply(message, stream.engine.report() | insight)
             case MessageType.PARAMETERS:
                 self._answer(message, lambda: stream.engine.update(Parameters.from_dict(message.body)))
-            case MessageType.STYLE_PICTURE:
-                self._answer(message, lambda: self._style_vector(stream, message))
+            case MessageType.PLANE:
+                self._answer(message, lambda: self._set_plane(stream, message))
             case _:
                 raise BusError(f"a worker does not understand {message.type.name}")
 
-    def _open(self, stream: HostedStream, message: Message) -> None:
+    def _open(self, stream: EngineStream, message: Message) -> None:
         """In the opener's thread. No frame comes before the answer."""
 
         def serve() -> dict[str, Any]:
@@ -148,7 +149,8 @@ class Worker:
             except ParameterError:
                 self._close(stream)
                 raise
-            return {"backend": str(stream.engine.report().get("backend", ""))}
+            planes = [plane.to_dict() for plane in stream.engine.planes.values()]
+            return {"backend": str(stream.engine.report().get("backend", "")), "planes": planes}
 
         try:
             self._answer(message, serve)
@@ -156,19 +158,22 @@ class Worker:
             tell_the_end(self._link, error)
             os._exit(1)
 
-    def _close(self, stream: HostedStream) -> None:
+    def _close(self, stream: EngineStream) -> None:
         del self._streams[stream.number]
         stream.close()
 
-    def _style_vector(self, stream: HostedStream, message: Message) -> dict[str, Any]:
-        picture = stream.picture(message)
-        self._release(message)
-        return {"style_vector": [float(x) for x in stream.engine.style_vector(picture)]}
+    def _set_plane(self, stream: EngineStream, message: Message) -> dict[str, Any]:
+        """Take a session plane or take it away; what follows from it for the parameters."""
+        picture = None
+        if message.width:
+            picture = stream.copy_of(message)
+            self._release(message)
+        return {"parameters": stream.engine.set_plane(str(message.body.get("name")), picture)}
 
     def _process(self, messages: list[Message]) -> None:
         """One frame of every stream that has one."""
         streams = [self._stream(message) for message in messages]
-        jobs = [(s.engine, s.picture(message), message.pts) for s, message in zip(streams, messages, strict=True)]
+        jobs = [stream.job(message) for stream, message in zip(streams, messages, strict=True)]
         start = time.perf_counter()
         for number, results in self._host.process(jobs):
             streams[number].publish(results, (time.perf_counter() - start) * 1000)
@@ -199,7 +204,7 @@ class Worker:
             fds, self._fds = self._fds[:2], self._fds[2:]
             if len(fds) != 2 or stream is not None:
                 raise BusError("expected OPEN of a new stream with two descriptors")
-            self._streams[message.stream] = HostedStream(message, fds, self._link.send)
+            self._streams[message.stream] = EngineStream(message, fds, self._link.send)
         self._inbox.put(message, live=stream is not None and stream.live)
 
     def _release(self, message: Message) -> None:

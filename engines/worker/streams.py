@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from driftcam.engines.api.bus import Message, MessageType, SlotLedger, SlotPool
+from driftcam.engines.api.planes import Planes
 
 
-class HostedStream:
+class EngineStream:
     """Made from the OPEN message and its two descriptors, which it closes.
 
     `live`: would rather lose a result than wait for a reader that is late. A stream that is not live may wait for
@@ -33,8 +34,13 @@ class HostedStream:
         self._results = SlotLedger(slots)
         self._sent = 0
 
-    def picture(self, message: Message) -> np.ndarray:
-        """A copy, for the engine may keep it to compare with the next."""
+    def job(self, message: Message) -> tuple[Any, np.ndarray, int, Planes]:
+        """For `Host.process`: the engine, copies of a frame's picture and planes (it may keep them), and their pts."""
+        planes = {name: view.copy() for name, view in self._input.planes(message).items()}
+        return self.engine, self.copy_of(message), message.pts, planes
+
+    def copy_of(self, message: Message) -> np.ndarray:
+        """The picture in an input slot."""
         return self._input.read(message)
 
     def publish(self, results: list[Any], process_ms: float) -> None:
@@ -46,7 +52,7 @@ class HostedStream:
             self._sent += 1
             stats = {"index": result.index, "skipped": bool(result.skipped), "process_ms": round(process_ms, 3)}
             message = Message(MessageType.RESULT, sequence=self._sent, pts=result.pts, stream=self.number, body=stats)
-            self._send(self._output.write(slot, result.image, message))
+            self._send(self._output.write(slot, result.image, message, result.planes))
 
     def give_back(self, slot: int) -> None:
         """Called by the reader: the daemon has taken a result."""

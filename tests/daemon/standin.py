@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.fields import EMBEDDED
 from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Plane, Planes, no_planes
 
 REFUSED, HANGS, DIES, RAISES, DIES_AT_START, HUNGRY = 101, 102, 103, 104, 105, 106
 NAME = "tests.daemon.standin:Engine"
@@ -27,9 +29,12 @@ class Stylised:
     pts: int
     index: int
     skipped: bool = False
+    planes: Planes = field(default_factory=no_planes)
 
 
 class Engine:
+    planes: ClassVar[dict[str, Plane]] = {name: KNOWN[name] for name in (STYLE_PICTURE, "mask", "depth")}
+
     def __init__(self, parameters: Parameters, model: ModelFiles | None = None) -> None:
         if model is not None and model.weights is not None:
             raise ParameterError("weights", str(model.weights), "the file is damaged")
@@ -40,7 +45,7 @@ class Engine:
         self._image = np.empty((0, 0, 3), np.uint8)
         self._delay = float(os.environ.get("STANDIN_DELAY_MS", "0")) / 1000
 
-    def process(self, frame: np.ndarray, pts: int) -> list[Stylised]:
+    def process(self, frame: np.ndarray, pts: int, planes: Planes = NO_PLANES) -> list[Stylised]:
         if self._parameters.seed == HANGS:
             time.sleep(3600)
         if self._parameters.seed == DIES:
@@ -69,8 +74,11 @@ class Engine:
             raise ParameterError("seed", parameters.seed, "this engine does not like it")
         self._parameters = parameters
 
-    def style_vector(self, picture: np.ndarray) -> tuple[float, ...]:
-        return tuple(float(x) for x in np.resize(picture.mean((0, 1)), 100))
+    def set_plane(self, name: str, picture: np.ndarray | None) -> dict[str, Any]:
+        if name != STYLE_PICTURE:
+            raise ParameterError("plane", name, f"for a whole session this engine reads: {STYLE_PICTURE}")
+        vector = None if picture is None else tuple(float(x) for x in np.resize(picture.mean((0, 1)), 100))
+        return {"style_vector": vector}
 
     def insight(self) -> dict:
         return {"flow": None, "noise": "iVBORw0KGgo=", "cut": False}

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftcam.engines.api.bus import (
-    BYTES_PER_PIXEL,
     HEADER,
     MAGIC,
     MAJOR,
@@ -22,12 +21,12 @@ from driftcam.engines.api.bus import (
     Decoder,
     Message,
     MessageType,
-    PixelFormat,
     SlotLedger,
     SlotPool,
     create_memory,
     encode,
 )
+from driftcam.engines.api.planes import PICTURE_FORMATS, PixelFormat
 
 COUNT, BYTES = 3, 64 * 64 * 3
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -97,7 +96,7 @@ def header(**changes: int) -> bytes:
 
 
 def test_another_major_version_is_refused_and_named() -> None:
-    with pytest.raises(BusError, match=rf"version {MAJOR + 1}\.0"):
+    with pytest.raises(BusError, match=rf"version {MAJOR + 1}\.{MINOR}"):
         list(Decoder().feed(header(major=MAJOR + 1)))
 
 
@@ -155,9 +154,141 @@ def picture_or_refused(pool: SlotPool, message: Message) -> None:
     except BusError:
         return
     assert message.slot < COUNT
-    depth = BYTES_PER_PIXEL[PixelFormat(message.pixel_format)]
-    assert image.shape == (message.height, message.width, depth)
+    pixel_format = PixelFormat(message.pixel_format)
+    assert pixel_format in PICTURE_FORMATS or message.type is MessageType.PLANE
+    assert image.shape == pixel_format.shape(message.width, message.height)
     assert message.stride * message.height == message.payload_size <= BYTES
+
+
+PLANES = {
+    "mask": np.arange(30 * 20, dtype=np.uint8).reshape(30, 20),
+    "depth": np.arange(7 * 5, dtype=np.uint16).reshape(7, 5) * 999,
+    "control": np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3),
+}
+
+
+def test_planes_lie_behind_the_picture_and_come_out_as_they_went_in(pool: SlotPool) -> None:
+    image, other = np.full((20, 30, 3), 9, np.uint8), np.full((64, 64, 3), 7, np.uint8)
+    beside = pool.write(2, other, Message(MessageType.FRAME))
+    described = pool.write(1, image, Message(MessageType.FRAME, pts=5, body={"index": 3}), PLANES)
+    (message,) = Decoder().feed(encode(described))
+    alone = dataclasses.replace(pool.write(0, image, Message(MessageType.FRAME, pts=5)), slot=1)
+    assert dataclasses.replace(message, body={}) == alone, "who knows only the picture finds it where it was"
+    assert message.body["index"] == 3
+    np.testing.assert_array_equal(pool.read(message), image)
+    views = pool.planes(message)
+    assert list(views) == list(PLANES)
+    for name, view in views.items():
+        np.testing.assert_array_equal(view, PLANES[name])
+    np.testing.assert_array_equal(pool.read(beside), other)
+
+
+def test_a_message_without_planes_has_no_json(pool: SlotPool) -> None:
+    described = pool.write(0, np.zeros((8, 8, 3), np.uint8), Message(MessageType.FRAME))
+    assert len(encode(described)) == HEADER.size
+    assert pool.planes(described) == {}
+
+
+def test_planes_that_do_not_fit_a_slot_are_refused_before_anything_is_written(pool: SlotPool) -> None:
+    image = np.full((64, 60, 3), 9, np.uint8)
+    with pytest.raises(BusError, match="bytes in a slot of"):
+        pool.write(0, image, Message(MessageType.FRAME), {"mask": np.zeros((64, 60), np.uint8)})
+    with pytest.raises(BusError, match="mask is float32"):
+        pool.write(0, image, Message(MessageType.FRAME), {"mask": np.zeros((4, 4), np.float32)})
+
+
+def mask(**changes: object) -> dict[str, object]:
+    fields = {"name": "mask", "format": "GRAY8", "width": 4, "height": 4, "stride": 4, "offset": 192}
+    return {key: value for key, value in (fields | changes).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("planes", "words"),
+    [
+        ("mask", "a list of at most"),
+        ({"name": "mask"}, "a list of at most"),
+        ([mask(name=f"mask{n}", offset=192 + 64 * n) for n in range(9)], "a list of at most 8"),
+        (["mask"], "not an object"),
+        ([mask(name=None)], "no name of a plane"),
+        ([mask(name="rgb")], "no name of a plane"),
+        ([mask(name="Mask")], "no name of a plane"),
+        ([mask(name="../mask")], "no name of a plane"),
+        ([mask(name="m" * 33)], "no name of a plane"),
+        ([mask(format="NV12")], "unknown format 'NV12'"),
+        ([mask(format=3)], "unknown format 3"),
+        ([mask(format=["GRAY8"])], "unknown format"),
+        ([mask(width=0)], "0×4"),
+        ([mask(height=16_385)], "4×16385"),
+        ([mask(width=True)], "width True"),
+        ([mask(height=4.0)], "height 4.0"),
+        ([mask(stride=None)], "stride None"),
+        ([mask(offset=-64)], "offset -64"),
+        ([mask(offset=2**99)], "offset"),
+        ([mask(stride=3)], "stride 3"),
+        ([mask(offset=200)], "no multiple of 64"),
+        ([mask(offset=128)], "where another one lies"),
+        ([mask(), mask(name="alpha")], "where another one lies"),
+        ([mask(stride=80), mask(name="alpha", offset=448)], "where another one lies"),
+        ([mask(), mask(offset=256)], "mask twice"),
+        ([mask(format="GRAY16", stride=9)], "stride 9"),
+        ([mask(offset=BYTES)], "bytes in a slot of"),
+        ([mask(offset=BYTES - 64, stride=17)], "bytes in a slot of"),
+        ([mask(stride=2**40)], "stride"),
+    ],
+)
+def test_planes_that_cannot_be_are_refused(pool: SlotPool, planes: object, words: str) -> None:
+    picture = pool.write(1, np.zeros((8, 8, 3), np.uint8), Message(MessageType.FRAME))
+    with pytest.raises(BusError, match=words):
+        pool.planes(dataclasses.replace(picture, body={"planes": planes}))
+
+
+number = st.integers(-1, 80) | st.integers(0, 200).map(lambda n: 64 * n)
+near_planes = st.lists(
+    st.builds(
+        lambda name, kind, w, h, extra, offset: mask(
+            name=name, format=kind, width=w, height=h, stride=w * 2 + extra, offset=offset
+        ),
+        *(st.sampled_from(["mask", "alpha", "depth", "rgb"]), st.sampled_from(["GRAY8", "GRAY16", "RGB24", "x"])),
+        *(number, number, st.integers(-3, 60), number),
+    ),
+    max_size=4,
+)
+
+
+@given(near_planes, st.integers(0, 4))
+def test_planes_that_are_taken_lie_apart_from_each_other_in_their_slot(
+    pool: SlotPool, planes: list[dict], slot: int
+) -> None:
+    picture = dataclasses.replace(pool.write(1, np.zeros((8, 8, 3), np.uint8), Message(MessageType.FRAME)), slot=slot)
+    try:
+        views = pool.planes(dataclasses.replace(picture, body={"planes": planes}))
+    except BusError:
+        return
+    assert slot < COUNT or not views
+    pool.view(dataclasses.replace(picture, slot=0, width=64, height=64, stride=192, payload_size=BYTES))[...] = 0
+    for number, view in enumerate(views.values()):
+        view[...] = number + 1  # nobody else's pixel changes
+    for number, view in enumerate(views.values()):
+        assert (view == number + 1).all()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "format", "width", "height", "stride", "offset"]), inner, max_size=6)
+    ),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_no_json_of_planes_does_harm(pool: SlotPool, planes: object) -> None:
+    try:
+        views = pool.planes(Message(MessageType.FRAME, body={"planes": planes}))
+    except BusError:
+        return
+    assert views == {}
 
 
 def test_memory_that_could_shrink_under_us_is_refused() -> None:

@@ -30,11 +30,11 @@ from driftcam.engines.api.bus import (
     Decoder,
     Message,
     MessageType,
-    PixelFormat,
     create_memory,
     encode,
 )
 from driftcam.engines.api.bus_client import BusClient
+from driftcam.engines.api.planes import PixelFormat
 from tests.daemon.test_bus_server import SIZE, Bus, picture, through
 
 HELLO = Message(MessageType.HELLO, body={"role": "filter", "session": "raw"})

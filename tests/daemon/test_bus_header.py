@@ -22,6 +22,8 @@ CONSTANTS = {
     "DRIFTCAM_MAX_JSON": bus.MAX_JSON,
     "DRIFTCAM_MAX_SIDE": bus.MAX_SIDE,
     "DRIFTCAM_MAX_NAME": bus.MAX_NAME,
+    "DRIFTCAM_MAX_PLANES": bus.MAX_PLANES,
+    "DRIFTCAM_PLANE_ALIGN": bus.PLANE_ALIGN,
     "DRIFTCAM_SEALS": bus.SEALS,
     **{f"DRIFTCAM_{kind.name}": kind for kind in bus.MessageType},
     **{f"DRIFTCAM_{kind.name}": kind for kind in bus.PixelFormat},

@@ -20,8 +20,9 @@ from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.presets import Presets
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.engines.api.bus import MAGIC, MAJOR, Message, MessageType, PixelFormat, encode
+from driftcam.engines.api.bus import MAGIC, MAJOR, MINOR, Message, MessageType, encode
 from driftcam.engines.api.bus_client import BusClient
+from driftcam.engines.api.planes import PixelFormat
 from tests.daemon import standin
 from tests.daemon.conftest import IMPATIENT, ROOT
 
@@ -232,7 +233,7 @@ async def test_another_version_is_refused_and_named(bus: Bus) -> None:
     data[4] = MAJOR + 1
     (answer,) = await exchange(bus, bytes(data))
     assert answer.type is MessageType.ERROR
-    assert f"version {MAJOR + 1}.0" in answer.body["advice"]
+    assert f"version {MAJOR + 1}.{MINOR}" in answer.body["advice"]
 
 
 async def exchange(bus: Bus, data: bytes) -> list[Message]:

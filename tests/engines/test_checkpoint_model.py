@@ -90,7 +90,7 @@ def test_what_a_checkpoint_cannot_do_is_named_and_the_stream_goes_on(
     engine = Engine(SMALL, model=files(folders, "sd-turbo"), backend="torch")
     before = engine.step(frame)
     with pytest.raises(ParameterError, match=r"style_image: .*in words"):
-        engine.style_vector(frame)
+        engine.set_plane("style_picture", frame)
     with pytest.raises(ParameterError, match=r"style_image: .*in words"):
         engine.update(SMALL.replace(style_vector=(0.0,) * 100))
     np.testing.assert_array_equal(engine.step(frame), before)

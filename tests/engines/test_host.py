@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from driftcam.engines.api.bus import Message, MessageType
 from driftcam.engines.api.parameters import Parameters
+from driftcam.engines.api.planes import NO_PLANES
 from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.guidance import Guidance
 from driftcam.engines.diffusion.plan import Plan, may_share
@@ -53,7 +54,7 @@ def in_company(host: EngineHost, streams: Sequence[int]) -> list[list[np.ndarray
     clips = [clip(number) for number in streams]
     shown: list[list[np.ndarray]] = [[] for _ in streams]
     for k in range(len(clips[0])):
-        for job, results in host.process([(engine, clips[n][k], k) for n, engine in enumerate(engines)]):
+        for job, results in host.process([(engine, clips[n][k], k, NO_PLANES) for n, engine in enumerate(engines)]):
             shown[job] += [result.image.copy() for result in results]
     return shown
 
@@ -100,7 +101,7 @@ def test_until_the_networks_for_more_rows_are_compiled_it_goes_one_by_one() -> N
     k = 0
     while k < 2 or not engines[0].model.ready(LOOKS[0], 2):
         assert time.monotonic() < end
-        done = [job for job, results in host.process([(e, clip(0)[0], k) for e in engines]) if results]
+        done = [job for job, results in host.process([(e, clip(0)[0], k, NO_PLANES) for e in engines]) if results]
         assert sorted(done) == [0, 1]
         k += 1
 

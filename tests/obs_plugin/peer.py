@@ -17,12 +17,12 @@ from driftcam.engines.api.bus import (
     Decoder,
     Message,
     MessageType,
-    PixelFormat,
     SlotLedger,
     SlotPool,
     create_memory,
     encode,
 )
+from driftcam.engines.api.planes import PixelFormat
 
 SLOTS = 3
 SLOT_BYTES = 1024 * 1024 * 4
