@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from driftcam.engines.api.parameters import TABLE, Parameters
+from driftcam.engines.api.parameters import MAX_PROMPTS, Parameters
 from driftcam.engines.conditions.prompt import words
 
 NUMBERS = ("strength", "freedom", "guidance_scale", "style_image_weight")
@@ -64,8 +64,7 @@ def _normalised(pairs: Pairs) -> Pairs:
 
 def _heaviest(prompts: Pairs) -> Pairs:
     """As many as there may be at once."""
-    most = TABLE["prompts"].most  # type: ignore[attr-defined]
-    return tuple(sorted(prompts, key=lambda pair: -pair[1])[:most])
+    return tuple(sorted(prompts, key=lambda pair: -pair[1])[:MAX_PROMPTS])
 
 
 def _style_of_picture(start: Parameters, end: Parameters, share: float) -> dict[str, object]:

@@ -29,7 +29,7 @@ from driftcam.engines.api.fields import (
 
 SIZE_RANGE = (64, 1024)
 STYLE_VECTOR_LENGTH = 100
-MAX_PROMPT = 1000
+MAX_PROMPTS, MAX_PROMPT = 8, 1000  # texts, and letters of one
 GUIDANCE_MODES = {"none": "none", "full": "full", "self": "self", "initialize": "initialize"}
 NOISE_MODES = {
     "warped": "drifts with the picture",
@@ -75,7 +75,7 @@ class Parameters:
             "Style",
             "texts and their weights for a checkpoint; the embedded model is led by the styles that words resolve to",
             default=(),
-            most=8,
+            most=MAX_PROMPTS,
             longest=MAX_PROMPT,
         )
     )

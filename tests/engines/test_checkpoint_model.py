@@ -103,7 +103,22 @@ def test_parts_without_a_checkpoint_are_named(folders: dict[str, Path]) -> None:
         Engine(model=ModelFiles(loras=((folders["lora"], 1.0),)))
 
 
-def test_the_embedded_model_refuses_words_that_no_style_has() -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompts": (("zzzz", 1.0),)}, "prompt: 'zzzz'"),
+        ({"styles": (("stary-night", 1.0),)}, "styles: 'stary-night' .*starry-night"),
+        ({"negative_prompt": "fog"}, "negative_prompt: 'fog' .*only a Stable Diffusion checkpoint"),
+    ],
+)
+def test_the_embedded_model_refuses_what_only_a_checkpoint_understands(change: dict, words: str) -> None:
     engine = Engine(Parameters(width=64, height=64))
-    with pytest.raises(ParameterError, match="prompt: 'zzzz'"):
-        engine.update(Parameters(width=64, height=64, prompts=(("zzzz", 1.0),)))
+    with pytest.raises(ParameterError, match=words):
+        engine.update(engine.parameters.replace(**change))
+
+
+def test_a_checkpoint_reads_any_name_of_a_style(folders: dict[str, Path], frame: np.ndarray) -> None:
+    model, named = files(folders, "sd-turbo"), SMALL.replace(prompts=(), styles=(("oil-painting", 1.0),))
+    engine = Engine(named, model=model, backend="torch")
+    words = Engine(SMALL.replace(prompts=(("oil painting", 1.0),)), model=model, backend="torch")
+    np.testing.assert_array_equal(engine.step(frame), words.step(frame))
