@@ -77,6 +77,8 @@ def fitted(
     """
     import cv2
 
+    if picture.place is not None and picture.image.shape[:2] != (height, width):
+        picture = _without_bars(picture)  # the size has changed since it was fitted
     image = fit_image(picture.image, width, height, fit)
     if image is picture.image and image.shape[2] == 3 and not picture.planes:
         return picture
@@ -91,8 +93,14 @@ def fitted(
                 planes[name] = fit_plane(plane, size, width, height, fit, nearest=nearest)
     if image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    place = place_in(picture.image, width, height, fit)
+    place = picture.place or place_in(picture.image, width, height, fit)
     return dataclasses.replace(picture, image=image, planes=planes, place=place)
+
+
+def _without_bars(picture: Picture) -> Picture:
+    assert picture.place is not None
+    planes = {name: picture.place.of(plane) for name, plane in picture.planes.items()}
+    return dataclasses.replace(picture, image=picture.place.of(picture.image), planes=planes, place=None)
 
 
 def keep_bars(result: Result) -> None:

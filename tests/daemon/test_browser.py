@@ -171,7 +171,7 @@ async def test_media_is_open_to_pages_of_other_origins_that_have_the_token_and_n
 async def test_thumbnails_are_painted_in_a_session_of_their_own_that_ends(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thumbnails, "IDLE", 0.5)
+    monkeypatch.setattr(thumbnails, "IDLE_TIMEOUT", 0.5)
     async with daemon.client() as client:
         assert (await client.get("/api/styles/none/thumbnail")).status == 404
         async with daemon.frames():

@@ -12,6 +12,7 @@ import pytest
 from driftcam.daemon.browser import PeerStreams
 from driftcam.daemon.frames import Picture, Result, fitted, keep_bars
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.planes import KNOWN
 from tests.daemon.conftest import read_clip, start_run, write_clip
 from tests.daemon.http_daemon import daemon_in, until
 from tests.daemon.test_bus_server import Bus, bus, in_thread, through  # noqa: F401 (bus is a fixture)
@@ -92,6 +93,19 @@ def test_bars_stay_where_they_belong_while_the_size_changes(size: tuple[int, int
     keep_bars(result)
     assert not result.image[: height // 4].any() and not result.image[-(height // 4) :].any()
     assert (result.image[height // 4 : -(height // 4)] == 99).all()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 32), (128, 64)])
+def test_a_picture_that_was_fitted_is_fitted_again_without_its_bars(size: tuple[int, int]) -> None:
+    """The size changed while it was on its way; a plane beside it goes the same way."""
+    mask = {"mask": wide()[..., 0]}
+    wanted = {"mask": KNOWN["mask"]}
+    once = fitted(Picture(wide(), 0, 0, planes=mask), 64, 64, "contain", wanted)
+    again, direct = fitted(once, *size, "contain", wanted), fitted(Picture(wide(), 0, 0), *size, "contain")
+    assert again.place == direct.place
+    for image in (again.image[..., 0], again.planes["mask"]):
+        assert image.shape == (size[1], size[0])
+        assert np.abs(image.astype(int) - direct.image[..., 0]).mean() < 12
 
 
 def test_without_bars_nothing_is_touched() -> None:
