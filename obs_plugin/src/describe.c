@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a stream says about itself: to people, and in numbers. */
+/* What an instance says about itself: to people, and in numbers. */
 #include "platform.h"
-#include "stream.h"
+#include "instance.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,42 +34,42 @@ static const char *state_text(const char *name)
     return obs_module_text(key);
 }
 
-void stream_describe(struct stream *stream, char *text, size_t size)
+void instance_describe(struct instance *instance, char *text, size_t size)
 {
     struct bus_status status;
-    bus_client_status(stream->client, &status);
+    bus_client_status(instance->client, &status);
     const char *name = state_name(&status);
-    double latency = samples_percentile(&stream->pictures.latency_ms, 0.5);
-    double fps = rate_value(&stream->pictures.rate, platform_now());
-    pthread_mutex_lock(&stream->lock);
+    double latency = samples_percentile(&instance->pictures.latency_ms, 0.5);
+    double fps = rate_value(&instance->pictures.rate, platform_now());
+    pthread_mutex_lock(&instance->lock);
     snprintf(text, size, "%s", state_text(name));
     if (status.state == BUS_CONNECTED)
         add(text, size, " · %s · %u×%u · %.1f fps · %.0f ms", status.server, status.width, status.height, fps, latency);
     else if (*status.trouble)
         add(text, size, ": %s", status.trouble);
-    if (stream->latency > 0)
-        latency = (double)stream->latency / 1e6;
-    if (latency > 0 && stream->filter)
+    if (instance->latency > 0)
+        latency = (double)instance->latency / 1e6;
+    if (latency > 0 && instance->filter)
         add(text, size, "\n%s %.0f ms", obs_module_text("Status.SyncOffset"), latency);
-    if (stream->bad_picture)
-        add(text, size, "\n%s %s", obs_module_text("Status.BadPicture"), stream->picture_path);
-    if (*stream->refusal)
-        add(text, size, "\n%s", stream->refusal);
-    else if (*stream->state.notice)
-        add(text, size, "\n%s", stream->state.notice);
-    pthread_mutex_unlock(&stream->lock);
+    if (instance->bad_picture)
+        add(text, size, "\n%s %s", obs_module_text("Status.BadPicture"), instance->picture_path);
+    if (*instance->refusal)
+        add(text, size, "\n%s", instance->refusal);
+    else if (*instance->state.notice)
+        add(text, size, "\n%s", instance->state.notice);
+    pthread_mutex_unlock(&instance->lock);
 }
 
-static void report_stages(struct stream *stream, obs_data_t *report)
+static void report_stages(struct instance *instance, obs_data_t *report)
 {
     struct {
         const char *name;
         const struct samples *samples;
-    } stages[] = {{"latency", &stream->pictures.latency_ms},
-                  {"draw", &stream->capture.draw_ms},
-                  {"copy", &stream->capture.copy_ms},
-                  {"upload", &stream->pictures.upload_ms},
-                  {"show", &stream->show_ms}};
+    } stages[] = {{"latency", &instance->pictures.latency_ms},
+                  {"draw", &instance->capture.draw_ms},
+                  {"copy", &instance->capture.copy_ms},
+                  {"upload", &instance->pictures.upload_ms},
+                  {"show", &instance->show_ms}};
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         obs_data_t *stage = obs_data_create();
         obs_data_set_double(stage, "p50", samples_percentile(stages[i].samples, 0.5));
@@ -93,12 +93,12 @@ static void report_names(obs_data_t *report, const char *key, const struct name_
     obs_data_array_release(names);
 }
 
-void stream_report(struct stream *stream, obs_data_t *report)
+void instance_report(struct instance *instance, obs_data_t *report)
 {
     struct bus_status status;
-    bus_client_status(stream->client, &status);
-    obs_data_set_string(report, "name", obs_source_get_name(stream->source));
-    obs_data_set_string(report, "kind", stream->filter ? "filter" : "output");
+    bus_client_status(instance->client, &status);
+    obs_data_set_string(report, "name", obs_source_get_name(instance->source));
+    obs_data_set_string(report, "kind", instance->filter ? "filter" : "output");
     obs_data_set_string(report, "state", state_name(&status));
     obs_data_set_string(report, "trouble", status.trouble);
     obs_data_set_string(report, "server", status.server);
@@ -110,18 +110,18 @@ void stream_report(struct stream *stream, obs_data_t *report)
     obs_data_set_int(report, "skipped", (long long)status.skipped);
     obs_data_set_int(report, "connections", (long long)status.connections);
     obs_data_set_int(report, "attempts", (long long)status.attempts);
-    obs_data_set_double(report, "fps", rate_value(&stream->pictures.rate, platform_now()));
+    obs_data_set_double(report, "fps", rate_value(&instance->pictures.rate, platform_now()));
     obs_data_set_double(report, "frame_ms", (double)obs_get_frame_interval_ns() / 1e6);
-    report_stages(stream, report);
-    pthread_mutex_lock(&stream->lock);
-    obs_data_set_string(report, "session", *stream->state.session ? stream->state.session : stream->own_session);
-    obs_data_set_string(report, "style", stream->look.style);
-    report_names(report, "styles", &stream->state.styles);
-    report_names(report, "presets", &stream->state.presets);
-    obs_data_set_string(report, "engine", stream->state.engine);
-    obs_data_set_string(report, "notice", stream->state.notice);
-    obs_data_set_string(report, "page", stream->state.page);
-    obs_data_set_string(report, "refusal", stream->refusal);
-    obs_data_set_string(report, "bad_picture", stream->bad_picture ? stream->picture_path : "");
-    pthread_mutex_unlock(&stream->lock);
+    report_stages(instance, report);
+    pthread_mutex_lock(&instance->lock);
+    obs_data_set_string(report, "session", *instance->state.session ? instance->state.session : instance->own_session);
+    obs_data_set_string(report, "style", instance->look.style);
+    report_names(report, "styles", &instance->state.styles);
+    report_names(report, "presets", &instance->state.presets);
+    obs_data_set_string(report, "engine", instance->state.engine);
+    obs_data_set_string(report, "notice", instance->state.notice);
+    obs_data_set_string(report, "page", instance->state.page);
+    obs_data_set_string(report, "refusal", instance->refusal);
+    obs_data_set_string(report, "bad_picture", instance->bad_picture ? instance->picture_path : "");
+    pthread_mutex_unlock(&instance->lock);
 }

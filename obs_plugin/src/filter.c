@@ -8,7 +8,7 @@
 #define UNSEEN 1000000000LL /* ns without being drawn: hidden or disabled */
 
 struct filter {
-    struct stream *stream;
+    struct instance *instance;
     bool drawn; /* in this tick: OBS draws a source several times, for preview and program */
     bool seen;
     int64_t drawn_at;
@@ -26,7 +26,7 @@ static void next_style(void *data, obs_hotkey_id id, obs_hotkey_t *hotkey, bool 
 {
     struct filter *filter = data;
     if (pressed)
-        stream_next_style(filter->stream, id == filter->next_style ? 1 : -1);
+        instance_next_style(filter->instance, id == filter->next_style ? 1 : -1);
     (void)hotkey;
 }
 
@@ -54,8 +54,8 @@ static void filter_removed(void *data, obs_source_t *parent)
 static void *filter_create(obs_data_t *settings, obs_source_t *source)
 {
     struct filter *filter = bzalloc(sizeof *filter);
-    filter->stream = stream_create(source, settings, true);
-    if (!filter->stream) {
+    filter->instance = instance_create(source, settings, true);
+    if (!filter->instance) {
         bfree(filter);
         return NULL;
     }
@@ -66,35 +66,35 @@ static void filter_destroy(void *data)
 {
     struct filter *filter = data;
     filter_removed(filter, NULL);
-    stream_destroy(filter->stream);
+    instance_destroy(filter->instance);
     bfree(filter);
 }
 
 static void filter_defaults(obs_data_t *settings)
 {
-    stream_defaults(settings, true);
+    instance_defaults(settings, true);
 }
 
 static void filter_update(void *data, obs_data_t *settings)
 {
     struct filter *filter = data;
-    stream_update(filter->stream, settings);
+    instance_update(filter->instance, settings);
 }
 
 static obs_properties_t *filter_properties(void *data)
 {
     struct filter *filter = data;
-    return properties_create(filter->stream);
+    return properties_create(filter->instance);
 }
 
 static void filter_tick(void *data, float seconds)
 {
     struct filter *filter = data;
     filter->drawn = false;
-    stream_tick(filter->stream);
+    instance_tick(filter->instance);
     if (filter->seen && platform_now() - filter->drawn_at > UNSEEN) {
         filter->seen = false;
-        bus_client_want(filter->stream->client, false, false);
+        bus_client_want(filter->instance->client, false, false);
     }
     (void)seconds;
 }
@@ -106,32 +106,32 @@ static void capture_once(struct filter *filter, obs_source_t *parent, obs_source
         return;
     filter->drawn = true;
     filter->drawn_at = platform_now();
-    stream_shape(filter->stream, obs_source_get_base_width(target), obs_source_get_base_height(target));
+    instance_shape(filter->instance, obs_source_get_base_width(target), obs_source_get_base_height(target));
     if (!filter->hotkeys)
         register_hotkeys(filter, parent);
     if (!filter->seen)
-        bus_client_want(filter->stream->client, true, false);
+        bus_client_want(filter->instance->client, true, false);
     filter->seen = true;
-    bus_client_status(filter->stream->client, &status);
+    bus_client_status(filter->instance->client, &status);
     if (status.state == BUS_CONNECTED)
-        capture_frame(&filter->stream->capture, filter->stream->client, parent, target, status.width,
+        capture_frame(&filter->instance->capture, filter->instance->client, parent, target, status.width,
                       status.height);
 }
 
 static void filter_render(void *data, gs_effect_t *effect)
 {
     struct filter *filter = data;
-    obs_source_t *parent = obs_filter_get_parent(filter->stream->source);
-    obs_source_t *target = obs_filter_get_target(filter->stream->source);
+    obs_source_t *parent = obs_filter_get_parent(filter->instance->source);
+    obs_source_t *target = obs_filter_get_target(filter->instance->source);
     if (parent && target) {
         uint32_t width = obs_source_get_base_width(target), height = obs_source_get_base_height(target);
         capture_once(filter, parent, target);
-        if (width && height && stream_draw(filter->stream, width, height))
+        if (width && height && instance_draw(filter->instance, width, height))
             return;
     }
     /* Asked again: the filter may be removed by another thread at any moment, and OBS does not check. */
-    if (obs_filter_get_parent(filter->stream->source) && obs_filter_get_target(filter->stream->source))
-        obs_source_skip_video_filter(filter->stream->source);
+    if (obs_filter_get_parent(filter->instance->source) && obs_filter_get_target(filter->instance->source))
+        obs_source_skip_video_filter(filter->instance->source);
     (void)effect;
 }
 

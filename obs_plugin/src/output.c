@@ -12,65 +12,65 @@ static const char *output_name(void *type_data)
 
 static void *output_create(obs_data_t *settings, obs_source_t *source)
 {
-    return stream_create(source, settings, false);
+    return instance_create(source, settings, false);
 }
 
-static void output_destroy(void *stream)
+static void output_destroy(void *instance)
 {
-    stream_destroy(stream);
+    instance_destroy(instance);
 }
 
 static void output_defaults(obs_data_t *settings)
 {
-    stream_defaults(settings, false);
+    instance_defaults(settings, false);
 }
 
-static void output_update(void *stream, obs_data_t *settings)
+static void output_update(void *instance, obs_data_t *settings)
 {
-    stream_update(stream, settings);
+    instance_update(instance, settings);
 }
 
-static obs_properties_t *output_properties(void *stream)
+static obs_properties_t *output_properties(void *instance)
 {
-    return properties_create(stream);
+    return properties_create(instance);
 }
 
 /* Hidden: the connection ends, so that the daemon does not copy pictures that nobody sees. */
-static void output_show(void *stream)
+static void output_show(void *instance)
 {
-    bus_client_want(((struct stream *)stream)->client, true, false);
+    bus_client_want(((struct instance *)instance)->client, true, false);
 }
 
-static void output_hide(void *stream)
+static void output_hide(void *instance)
 {
-    bus_client_want(((struct stream *)stream)->client, false, true);
+    bus_client_want(((struct instance *)instance)->client, false, true);
 }
 
 static uint32_t output_width(void *data)
 {
-    struct stream *stream = data;
+    struct instance *instance = data;
     struct bus_status status;
-    bus_client_status(stream->client, &status);
+    bus_client_status(instance->client, &status);
     return status.width;
 }
 
 static uint32_t output_height(void *data)
 {
-    struct stream *stream = data;
+    struct instance *instance = data;
     struct bus_status status;
-    bus_client_status(stream->client, &status);
+    bus_client_status(instance->client, &status);
     return status.height;
 }
 
-static void output_tick(void *stream, float seconds)
+static void output_tick(void *instance, float seconds)
 {
-    stream_tick(stream);
+    instance_tick(instance);
     (void)seconds;
 }
 
-static void output_render(void *stream, gs_effect_t *effect)
+static void output_render(void *instance, gs_effect_t *effect)
 {
-    stream_draw(stream, output_width(stream), output_height(stream));
+    instance_draw(instance, output_width(instance), output_height(instance));
     (void)effect;
 }
 

@@ -2,7 +2,7 @@
 /* Driftcam for OBS: live video through diffusion. The work is done by the daemon at the other end of the frame bus. */
 #include "filter.h"
 #include "output.h"
-#include "stream.h"
+#include "instance.h"
 #include "vendor.h"
 
 OBS_DECLARE_MODULE()
@@ -21,7 +21,7 @@ MODULE_EXPORT const char *obs_module_description(void)
 
 bool obs_module_load(void)
 {
-    stream_module_load();
+    instance_module_load();
     filter_register();
     output_register();
     blog(LOG_INFO, "[driftcam] plugin " DRIFTCAM_VERSION " loaded, built for libobs " LIBOBS_BUILT_FOR);
@@ -35,5 +35,5 @@ void obs_module_post_load(void)
 
 void obs_module_unload(void)
 {
-    stream_module_unload();
+    instance_module_unload();
 }

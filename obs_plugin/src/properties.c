@@ -82,18 +82,18 @@ static void add_advanced(obs_properties_t *properties, bool filter)
 
 static bool reconnect(obs_properties_t *properties, obs_property_t *property, void *data)
 {
-    struct stream *stream = obs_properties_get_param(properties);
-    bus_client_reconnect(stream->client);
+    struct instance *instance = obs_properties_get_param(properties);
+    bus_client_reconnect(instance->client);
     (void)property, (void)data;
     return false;
 }
 
 static bool refresh(obs_properties_t *properties, obs_property_t *property, void *data)
 {
-    struct stream *stream = obs_properties_get_param(properties);
+    struct instance *instance = obs_properties_get_param(properties);
     char text[1024];
-    stream_describe(stream, text, sizeof text);
-    bus_client_report(stream->client);
+    instance_describe(instance, text, sizeof text);
+    bus_client_report(instance->client);
     obs_property_set_description(obs_properties_get(properties, "status"), text);
     (void)property, (void)data;
     return true;
@@ -110,21 +110,21 @@ static void add_buttons(obs_properties_t *properties, const char *address)
     obs_property_button_set_url(page, (char *)address); /* copied there */
 }
 
-obs_properties_t *properties_create(struct stream *stream)
+obs_properties_t *properties_create(struct instance *instance)
 {
     obs_properties_t *properties = obs_properties_create();
     char text[1024], style[LOOK_STYLE_SIZE];
-    pthread_mutex_lock(&stream->lock); /* not for as long as the dialogue is built */
-    struct daemon_state *state = bmemdup(&stream->state, sizeof *state);
-    memcpy(style, stream->look.style, sizeof style);
-    pthread_mutex_unlock(&stream->lock);
-    bus_client_report(stream->client); /* new names open the dialogue anew */
-    obs_properties_set_param(properties, stream, NULL);
-    stream_describe(stream, text, sizeof text);
+    pthread_mutex_lock(&instance->lock); /* not for as long as the dialogue is built */
+    struct daemon_state *state = bmemdup(&instance->state, sizeof *state);
+    memcpy(style, instance->look.style, sizeof style);
+    pthread_mutex_unlock(&instance->lock);
+    bus_client_report(instance->client); /* new names open the dialogue anew */
+    obs_properties_set_param(properties, instance, NULL);
+    instance_describe(instance, text, sizeof text);
     obs_properties_add_text(properties, "status", text, OBS_TEXT_INFO);
-    if (stream->filter)
+    if (instance->filter)
         add_look(properties, state, style);
-    add_advanced(properties, stream->filter);
+    add_advanced(properties, instance->filter);
     add_buttons(properties, state->page);
     bfree(state);
     return properties;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-#include "stream.h"
+#include "instance.h"
 
 /* The dialogue of a filter or output, filled from what the daemon said last. */
-obs_properties_t *properties_create(struct stream *stream);
+obs_properties_t *properties_create(struct instance *instance);

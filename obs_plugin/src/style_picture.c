@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "style_picture.h"
 
-#include "stream.h"
+#include "instance.h"
 
 #include <string.h>
 
@@ -57,27 +57,27 @@ static void fill_slot(const struct image *image, struct bus_picture *slot)
 
 bool style_picture_work(void *context)
 {
-    struct stream *stream = context;
+    struct instance *instance = context;
     struct image image;
     struct bus_picture slot;
-    char path[sizeof stream->picture_path];
-    pthread_mutex_lock(&stream->lock);
-    memcpy(path, stream->picture_path, sizeof path);
-    bool due = *path && strcmp(path, stream->sent_picture) != 0;
-    pthread_mutex_unlock(&stream->lock);
+    char path[sizeof instance->picture_path];
+    pthread_mutex_lock(&instance->lock);
+    memcpy(path, instance->picture_path, sizeof path);
+    bool due = *path && strcmp(path, instance->sent_picture) != 0;
+    pthread_mutex_unlock(&instance->lock);
     if (!due)
         return true;
-    if (!bus_client_begin(stream->client, 0, &slot))
+    if (!bus_client_begin(instance->client, 0, &slot))
         return false;
     bool readable = read_image(path, &image);
     if (readable) {
         fill_slot(&image, &slot);
         bfree(image.pixels);
     }
-    bus_client_end(stream->client, &slot, readable ? BUS_STYLE : BUS_NOTHING);
-    pthread_mutex_lock(&stream->lock);
-    stream->bad_picture = !readable;
-    memcpy(stream->sent_picture, path, sizeof path);
-    pthread_mutex_unlock(&stream->lock);
+    bus_client_end(instance->client, &slot, readable ? BUS_STYLE : BUS_NOTHING);
+    pthread_mutex_lock(&instance->lock);
+    instance->bad_picture = !readable;
+    memcpy(instance->sent_picture, path, sizeof path);
+    pthread_mutex_unlock(&instance->lock);
     return true;
 }

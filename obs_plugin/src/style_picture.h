@@ -6,4 +6,4 @@
 
 /* On the bus client's thread: reads the picture of the settings and sends it, unless that was done. False when it has to
  * be called again, for want of a free slot. */
-bool style_picture_work(void *stream);
+bool style_picture_work(void *instance);

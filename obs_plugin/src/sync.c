@@ -8,15 +8,15 @@
 
 #define JSON_SIZE 4000
 
-void sync_send_look(struct stream *stream)
+void sync_send_look(struct instance *instance)
 {
     char json[JSON_SIZE];
-    pthread_mutex_lock(&stream->lock); /* until the sequence is noted: the answer may be here at once */
-    look_to_json(&stream->look, json, sizeof json);
-    uint64_t sequence = *json ? bus_client_parameters(stream->client, json, false) : 0;
+    pthread_mutex_lock(&instance->lock); /* until the sequence is noted: the answer may be here at once */
+    look_to_json(&instance->look, json, sizeof json);
+    uint64_t sequence = *json ? bus_client_parameters(instance->client, json, false) : 0;
     if (sequence)
-        stream->awaited = sequence;
-    pthread_mutex_unlock(&stream->lock);
+        instance->awaited = sequence;
+    pthread_mutex_unlock(&instance->lock);
 }
 
 /* What the daemon changed, on its way to the settings in OBS's user interface thread. */
@@ -48,12 +48,12 @@ static void adopt(void *argument)
     bfree(adoption);
 }
 
-static void queue_adoption(struct stream *stream, const struct look *look)
+static void queue_adoption(struct instance *instance, const struct look *look)
 {
-    pthread_mutex_lock(&stream->lock);
-    obs_weak_source_t *weak = stream->weak;
+    pthread_mutex_lock(&instance->lock);
+    obs_weak_source_t *weak = instance->weak;
     obs_weak_source_addref(weak);
-    pthread_mutex_unlock(&stream->lock);
+    pthread_mutex_unlock(&instance->lock);
     if (!weak)
         return;
     struct adoption *adoption = bzalloc(sizeof *adoption);
@@ -65,82 +65,82 @@ static void queue_adoption(struct stream *stream, const struct look *look)
 }
 
 /* A new connection: the daemon starts from what HELLO said, or from what others made of the session before. */
-static void connected(struct stream *stream, uint64_t sequence)
+static void connected(struct instance *instance, uint64_t sequence)
 {
-    pthread_mutex_lock(&stream->lock);
-    stream->state_known = false;
-    stream->answered = sequence;
-    stream->refusal[0] = 0;
-    stream->sent_picture[0] = 0;
-    bool picture = *stream->picture_path;
-    pthread_mutex_unlock(&stream->lock);
+    pthread_mutex_lock(&instance->lock);
+    instance->state_known = false;
+    instance->answered = sequence;
+    instance->refusal[0] = 0;
+    instance->sent_picture[0] = 0;
+    bool picture = *instance->picture_path;
+    pthread_mutex_unlock(&instance->lock);
     if (picture)
-        bus_client_call(stream->client);
+        bus_client_call(instance->client);
 }
 
-static void refused(struct stream *stream, uint64_t sequence, struct json body)
+static void refused(struct instance *instance, uint64_t sequence, struct json body)
 {
     char text[400], field[64], advice[300];
     json_string(json_member(body, "text"), text, sizeof text);
     json_string(json_member(body, "field"), field, sizeof field);
     json_string(json_member(body, "advice"), advice, sizeof advice);
-    pthread_mutex_lock(&stream->lock);
+    pthread_mutex_lock(&instance->lock);
     if (*text)
-        snprintf(stream->refusal, sizeof stream->refusal, "%s", text);
+        snprintf(instance->refusal, sizeof instance->refusal, "%s", text);
     else
-        snprintf(stream->refusal, sizeof stream->refusal, "%s: %s", field, advice);
-    if (sequence > stream->answered)
-        stream->answered = sequence;
-    pthread_mutex_unlock(&stream->lock);
-    queue_adoption(stream, NULL);
+        snprintf(instance->refusal, sizeof instance->refusal, "%s: %s", field, advice);
+    if (sequence > instance->answered)
+        instance->answered = sequence;
+    pthread_mutex_unlock(&instance->lock);
+    queue_adoption(instance, NULL);
 }
 
 /* With the lock held. Whether the daemon's look is another than that of the settings, by somebody else's doing. */
-static bool changed_elsewhere(const struct stream *stream, const struct look *before, bool ours)
+static bool changed_elsewhere(const struct instance *instance, const struct look *before, bool ours)
 {
-    const struct look *now = &stream->state.look;
-    if (!stream->filter || ours || stream->awaited > stream->answered)
+    const struct look *now = &instance->state.look;
+    if (!instance->filter || ours || instance->awaited > instance->answered)
         return false;
-    if (stream->state_known)
+    if (instance->state_known)
         return !look_same(before, now);
-    return !*stream->look.prompt && !look_same(&stream->look, now);
+    return !*instance->look.prompt && !look_same(&instance->look, now);
 }
 
 /* With the lock held. Makes the daemon's look that of the settings, as adopt() will. */
-static void take_over(struct stream *stream)
+static void take_over(struct instance *instance)
 {
     char json[JSON_SIZE];
-    struct look *look = &stream->look;
-    const struct look *now = &stream->state.look;
+    struct look *look = &instance->look;
+    const struct look *now = &instance->state.look;
     memcpy(look->style, now->style, sizeof look->style);
     look->prompt[0] = 0;
     look->strength = now->strength;
     look->freedom = now->freedom;
     look->steps = now->steps;
     look_to_json(look, json, sizeof json);
-    bus_client_parameters(stream->client, json, true);
+    bus_client_parameters(instance->client, json, true);
 }
 
 /* The daemon's state. */
-static void informed(struct stream *stream, uint64_t sequence, struct json body)
+static void informed(struct instance *instance, uint64_t sequence, struct json body)
 {
     bool look_there = json_is_object(json_member(body, "parameters"));
-    pthread_mutex_lock(&stream->lock);
-    bool ours = sequence && sequence == stream->awaited, first = !stream->state_known;
-    if (sequence > stream->answered)
-        stream->answered = sequence;
+    pthread_mutex_lock(&instance->lock);
+    bool ours = sequence && sequence == instance->awaited, first = !instance->state_known;
+    if (sequence > instance->answered)
+        instance->answered = sequence;
     if (ours)
-        stream->refusal[0] = 0;
-    struct look before = stream->state.look;
-    bool lists = daemon_state_take(&stream->state, body);
-    bool elsewhere = look_there && changed_elsewhere(stream, &before, ours);
+        instance->refusal[0] = 0;
+    struct look before = instance->state.look;
+    bool lists = daemon_state_take(&instance->state, body);
+    bool elsewhere = look_there && changed_elsewhere(instance, &before, ours);
     if (elsewhere)
-        take_over(stream);
-    stream->state_known |= look_there;
-    struct look look = stream->look;
-    pthread_mutex_unlock(&stream->lock);
+        take_over(instance);
+    instance->state_known |= look_there;
+    struct look look = instance->look;
+    pthread_mutex_unlock(&instance->lock);
     if (elsewhere || lists || first)
-        queue_adoption(stream, elsewhere ? &look : NULL);
+        queue_adoption(instance, elsewhere ? &look : NULL);
 }
 
 void sync_heard(void *context, unsigned type, uint64_t sequence, const char *text, size_t length)

@@ -12,38 +12,38 @@ static bool is_a(obs_source_t *source, const char *id)
 
 struct use {
     obs_source_t *source;
-    void (*use)(struct stream *stream, void *context);
+    void (*use)(struct instance *instance, void *context);
     void *context;
     bool done;
 };
 
-static bool use_if_same(struct stream *stream, void *context)
+static bool use_if_same(struct instance *instance, void *context)
 {
     struct use *use = context;
-    if (stream->source != use->source)
+    if (instance->source != use->source)
         return true;
-    use->use(stream, use->context);
+    use->use(instance, use->context);
     use->done = true;
     return false;
 }
 
-bool target_with(obs_source_t *source, void (*use)(struct stream *stream, void *context), void *context)
+bool target_with(obs_source_t *source, void (*use)(struct instance *instance, void *context), void *context)
 {
     struct use the_use = {source, use, context, false};
-    stream_each(use_if_same, &the_use);
+    instance_each(use_if_same, &the_use);
     return the_use.done;
 }
 
 struct walk {
-    void (*visit)(obs_source_t *parent, struct stream *stream, void *context);
+    void (*visit)(obs_source_t *parent, struct instance *instance, void *context);
     void *context;
     obs_source_t *parent;
 };
 
-static void visit_stream(struct stream *stream, void *context)
+static void visit_instance(struct instance *instance, void *context)
 {
     struct walk *walk = context;
-    walk->visit(walk->parent, stream, walk->context);
+    walk->visit(walk->parent, instance, walk->context);
 }
 
 static void visit_filter(obs_source_t *parent, obs_source_t *filter, void *context)
@@ -51,7 +51,7 @@ static void visit_filter(obs_source_t *parent, obs_source_t *filter, void *conte
     struct walk *walk = context;
     walk->parent = parent;
     if (is_a(filter, FILTER_ID))
-        target_with(filter, visit_stream, walk);
+        target_with(filter, visit_instance, walk);
 }
 
 static bool visit_source(void *context, obs_source_t *source)
@@ -60,11 +60,11 @@ static bool visit_source(void *context, obs_source_t *source)
     obs_source_enum_filters(source, visit_filter, walk);
     walk->parent = NULL;
     if (is_a(source, OUTPUT_ID))
-        target_with(source, visit_stream, walk);
+        target_with(source, visit_instance, walk);
     return true;
 }
 
-void targets_each(void (*visit)(obs_source_t *parent, struct stream *stream, void *context), void *context)
+void targets_each(void (*visit)(obs_source_t *parent, struct instance *instance, void *context), void *context)
 {
     struct walk walk = {visit, context, NULL};
     obs_enum_sources(visit_source, &walk);

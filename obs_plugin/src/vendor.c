@@ -24,10 +24,10 @@ static void fail(obs_data_t *response, const char *text)
     obs_data_set_string(response, "error", text);
 }
 
-static void add_report(obs_source_t *parent, struct stream *stream, void *streams)
+static void add_report(obs_source_t *parent, struct instance *instance, void *streams)
 {
     obs_data_t *report = obs_data_create();
-    stream_report(stream, report);
+    instance_report(instance, report);
     obs_data_set_string(report, "source", parent ? obs_source_get_name(parent) : "");
     obs_data_array_push_back(streams, report);
     obs_data_release(report);
@@ -102,9 +102,9 @@ static void set(obs_data_t *request, obs_data_t *response, void *context)
     (void)context;
 }
 
-static void apply_preset(struct stream *stream, void *name)
+static void apply_preset(struct instance *instance, void *name)
 {
-    bus_client_preset(stream->client, name);
+    bus_client_preset(instance->client, name);
 }
 
 static void preset(obs_data_t *request, obs_data_t *response, void *context)

@@ -28,7 +28,7 @@
 #define S_SESSION "session"
 #define S_SOCKET "socket"
 
-struct stream {
+struct instance {
     obs_source_t *source;
     bool filter;
     struct bus_client *client;
@@ -53,36 +53,36 @@ struct stream {
     gs_effect_t *effect;
     struct samples show_ms;
 
-    struct stream *next; /* in the list of all */
+    struct instance *next; /* in the list of all */
 };
 
-struct stream *stream_create(obs_source_t *source, obs_data_t *settings, bool filter);
+struct instance *instance_create(obs_source_t *source, obs_data_t *settings, bool filter);
 /* With the graphics context not entered. */
-void stream_destroy(struct stream *stream);
+void instance_destroy(struct instance *instance);
 
-void stream_defaults(obs_data_t *settings, bool filter);
-void stream_update(struct stream *stream, obs_data_t *settings);
+void instance_defaults(obs_data_t *settings, bool filter);
+void instance_update(struct instance *instance, obs_data_t *settings);
 
 /* In every tick. */
-void stream_tick(struct stream *stream);
+void instance_tick(struct instance *instance);
 
 /* The source that is filtered has this size now. */
-void stream_shape(struct stream *stream, uint32_t width, uint32_t height);
+void instance_shape(struct instance *instance, uint32_t width, uint32_t height);
 
 /* Takes the newest result; draws what is due and returns true. In the graphics context. */
-bool stream_draw(struct stream *stream, uint32_t width, uint32_t height);
+bool instance_draw(struct instance *instance, uint32_t width, uint32_t height);
 
 /* A line for people about connection, speed and delay; lines are separated by \n. */
-void stream_describe(struct stream *stream, char *text, size_t size);
+void instance_describe(struct instance *instance, char *text, size_t size);
 
 /* All numbers, for the websocket. */
-void stream_report(struct stream *stream, obs_data_t *report);
+void instance_report(struct instance *instance, obs_data_t *report);
 
 /* Chooses the style `step` places further in the daemon's list. */
-void stream_next_style(struct stream *stream, int step);
+void instance_next_style(struct instance *instance, int step);
 
-/* Calls `visit` for every filter and output, until it returns false. No stream is destroyed meanwhile. */
-void stream_each(bool (*visit)(struct stream *stream, void *context), void *context);
+/* Calls `visit` for every filter and output, until it returns false. No instance is destroyed meanwhile. */
+void instance_each(bool (*visit)(struct instance *instance, void *context), void *context);
 
-void stream_module_load(void);
-void stream_module_unload(void);
+void instance_module_load(void);
+void instance_module_unload(void);
