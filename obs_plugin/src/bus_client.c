@@ -92,14 +92,39 @@ void bus_client_reconnect(struct bus_client *client)
     unlock_and_ring(client);
 }
 
-uint64_t bus_client_parameters(struct bus_client *client, const char *json, bool known)
+static void copy_json(char copy[BUS_PARAMETERS_SIZE], struct json value)
 {
+    memcpy(copy, value.text, value.length);
+    copy[value.length] = 0;
+}
+
+void bus_client_hello(struct bus_client *client, struct json parameters)
+{
+    if (!parameters.text || parameters.length >= BUS_PARAMETERS_SIZE)
+        return;
     lock(client);
-    uint64_t sequence = 0;
-    if (strcmp(client->parameters, json) != 0 && strlen(json) < sizeof client->parameters) {
-        strcpy(client->parameters, json);
-        client->requests.parameters = sequence = known ? 0 : ++client->requests.sequence;
-        client->again |= client->status.state == BUS_CONNECTING; /* the old ones may be why it was refused */
+    bool same = strlen(client->hello) == parameters.length &&
+                memcmp(client->hello, parameters.text, parameters.length) == 0;
+    copy_json(client->hello, parameters);
+    bool again = !same && client->status.state == BUS_CONNECTING;
+    client->again |= again;
+    unlock(client);
+    if (again)
+        platform_ring(client->bell);
+}
+
+uint64_t bus_client_change(struct bus_client *client, struct json changes)
+{
+    char merged[BUS_PARAMETERS_SIZE];
+    struct json_writer writer = json_writer(merged, sizeof merged);
+    lock(client);
+    struct json unsent = {client->changes, client->requests.parameters ? strlen(client->changes) : 0};
+    json_write_merged(&writer, unsent.length ? unsent : (struct json){0}, changes);
+    struct json all = json_written(&writer);
+    uint64_t sequence = all.text ? ++client->requests.sequence : 0;
+    if (sequence) {
+        copy_json(client->changes, all);
+        client->requests.parameters = sequence;
     }
     unlock_and_ring(client);
     return sequence;

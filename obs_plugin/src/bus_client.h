@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include "json.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,7 +49,8 @@ struct bus_status {
 struct bus_setup {
     enum bus_role role;
     /* On the client's thread: a REPLY, ERROR or EVENT, and its JSON, of `length` bytes. `sequence` is 0 or that of the
-     * request. `type` is 0 when a connection has just been made: requests up to `sequence` will not be answered. */
+     * request. `type` is WELCOME when a connection has just been made: requests up to `sequence` will not be answered.
+     * It is HELLO, with the JSON of the ERROR, when the daemon refuses one. */
     void (*heard)(void *context, unsigned type, uint64_t sequence, const char *json, size_t length);
     /* On the client's thread, connected, after bus_client_call(): for what takes too long elsewhere. False to be called
      * again in the next round. May be NULL. */
@@ -68,12 +71,15 @@ void bus_client_want(struct bus_client *client, bool wanted, bool leave);
 /* A new connection at once, whatever the back-off says. */
 void bus_client_reconnect(struct bus_client *client);
 
-/* JSON of the parameters: with every HELLO, and sent now when they are new. The newest unsent ones win. With `known` the
- * daemon has them already and they are not sent. Returns the request's sequence, 0 when there is none. */
-uint64_t bus_client_parameters(struct bus_client *client, const char *json, bool known);
+/* The parameters, a JSON object, of a session that is opened with the next HELLO. Other ones than before are tried at once:
+ * the old ones may be why there is no connection. */
+void bus_client_hello(struct bus_client *client, struct json parameters);
+/* Changes parameters of the session, by a JSON object. Those that were not sent yet stay beside the new ones. Returns the
+ * request's sequence, 0 when there is none. */
+uint64_t bus_client_change(struct bus_client *client, struct json changes);
 /* Applies a preset. Forgotten when there is no connection. */
 void bus_client_preset(struct bus_client *client, const char *name);
-/* Asks for the state with the names of styles and presets. */
+/* Asks for the state with the names of styles and presets, and the table of parameters. */
 void bus_client_report(struct bus_client *client);
 
 /* Has `work` called soon. Without a connection it is called after the next was made. */

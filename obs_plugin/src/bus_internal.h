@@ -8,7 +8,8 @@
 
 #include <pthread.h>
 
-#define BUS_PARAMETERS_SIZE 4096
+#define BUS_ENVELOPE_SIZE 1024 /* of a HELLO around its parameters */
+#define BUS_PARAMETERS_SIZE (DRIFTCAM_MAX_JSON - BUS_ENVELOPE_SIZE)
 #define BUS_PATH_SIZE 256
 #define BUS_SESSION_SIZE 33
 _Static_assert(BUS_NAME_LIMIT == DRIFTCAM_MAX_NAME + 1, "the header's limit");
@@ -40,7 +41,7 @@ struct bus_requests {
     uint64_t sequence; /* of the last one made */
     uint64_t parameters, preset, report;
     unsigned unanswered;
-    char preset_name[128];
+    char preset_name[260]; /* 64 characters of up to four bytes */
 };
 
 struct bus_client {
@@ -51,7 +52,7 @@ struct bus_client {
     pthread_mutex_t lock; /* held for moments only: never while anything is copied, sent or mapped */
     bool quit, wanted, leave, again, call;
     char path[BUS_PATH_SIZE], session[BUS_SESSION_SIZE], name[BUS_NAME_LIMIT];
-    char parameters[BUS_PARAMETERS_SIZE];
+    char hello[BUS_PARAMETERS_SIZE], changes[BUS_PARAMETERS_SIZE]; /* parameters; empty texts for none */
     struct bus_requests requests;
     struct bus_slots slots;
     struct bus_status status;
@@ -65,7 +66,7 @@ void bus_slots_clear(struct bus_slots *slots);
 void *bus_thread(void *client);
 
 #define RECEIVE_SIZE (sizeof(struct driftcam_message) + DRIFTCAM_MAX_JSON)
-#define SEND_SIZE (sizeof(struct driftcam_message) + BUS_PARAMETERS_SIZE + 1024)
+#define SEND_SIZE (sizeof(struct driftcam_message) + DRIFTCAM_MAX_JSON + 1)
 
 /* A connection; all of it belongs to the thread. */
 struct connection {

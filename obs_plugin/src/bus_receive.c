@@ -70,7 +70,7 @@ static bool handle_welcome(struct bus_client *client, struct connection *link, s
     client->requests.report = ++client->requests.sequence;
     json_string(json_member(body, "server"), client->status.server, sizeof client->status.server);
     pthread_mutex_unlock(&client->lock);
-    client->setup.heard(client->setup.context, 0, link->hello_sequence, "", 0);
+    client->setup.heard(client->setup.context, DRIFTCAM_WELCOME, link->hello_sequence, "", 0);
     return true;
 }
 
@@ -147,8 +147,10 @@ static bool handle(struct bus_client *client, struct connection *link, const str
     struct json body = json_parse(text, message->json_length);
     if (message->json_length && !json_is_object(body))
         return broken(link, "the daemon sent text that cannot be read");
-    if (!link->welcomed && message->type == DRIFTCAM_ERROR)
+    if (!link->welcomed && message->type == DRIFTCAM_ERROR) {
+        client->setup.heard(client->setup.context, DRIFTCAM_HELLO, 0, text, message->json_length);
         return handle_refusal(link, body);
+    }
     if (message->type == DRIFTCAM_WELCOME)
         return handle_welcome(client, link, body);
     if (!link->welcomed)

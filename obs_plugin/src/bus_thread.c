@@ -38,7 +38,7 @@ static void disconnect(struct bus_client *client, struct connection *link, const
     set_state(client, BUS_CONNECTING, why);
 }
 
-/* Puts a message into the empty send buffer. */
+/* Puts a message, with JSON of at most DRIFTCAM_MAX_JSON bytes, into the empty send buffer. */
 static void put(struct connection *link, struct driftcam_message message, unsigned type, const char *json)
 {
     size_t length = strlen(json);
@@ -56,16 +56,16 @@ static void put(struct connection *link, struct driftcam_message message, unsign
 /* With the lock held. */
 static void put_hello(struct bus_client *client, struct connection *link)
 {
-    char json[BUS_PARAMETERS_SIZE + 512];
+    char json[BUS_PARAMETERS_SIZE + BUS_ENVELOPE_SIZE];
     struct json_writer writer = json_writer(json, sizeof json);
     json_write(&writer, client->setup.role == BUS_FILTER ? "{\"role\":\"filter\"" : "{\"role\":\"sink\"");
     json_write(&writer, ",\"format\":\"BGRA8\",\"width\":0,\"height\":0,\"session\":");
     json_write_string(&writer, *client->session ? client->session : "live");
     json_write(&writer, ",\"name\":");
     json_write_string(&writer, client->name);
-    if (*client->parameters && client->setup.role == BUS_FILTER) {
+    if (*client->hello && client->setup.role == BUS_FILTER) {
         json_write(&writer, ",\"parameters\":");
-        json_write(&writer, client->parameters);
+        json_write(&writer, client->hello);
     }
     json_write(&writer, "}");
     client->requests.parameters = 0;
@@ -104,9 +104,9 @@ static bool put_request(struct bus_client *client, struct connection *link)
     if (requests->parameters) {
         message.sequence = requests->parameters;
         requests->parameters = 0;
-        put(link, message, DRIFTCAM_PARAMETERS, client->parameters);
+        put(link, message, DRIFTCAM_PARAMETERS, client->changes);
     } else if (requests->preset) {
-        char json[512];
+        char json[2 * sizeof requests->preset_name];
         struct json_writer writer = json_writer(json, sizeof json);
         json_write(&writer, "{\"name\":");
         json_write_string(&writer, requests->preset_name);

@@ -3,43 +3,53 @@
 
 #include <string.h>
 
-/* True when the list is there and differs. */
-static bool take_names(struct name_list *list, struct json names)
-{
-    static _Thread_local struct name_list fresh; /* 8 KB: not on OBS's stacks */
-    struct json item;
-    size_t cursor = 0;
-    if (!names.text)
-        return false;
-    memset(&fresh, 0, sizeof fresh);
-    while (fresh.count < STATE_MOST_NAMES && json_next(names, &cursor, &item))
-        if (json_string(item, fresh.names[fresh.count], STATE_NAME_SIZE))
-            fresh.count++;
-    if (memcmp(&fresh, list, sizeof fresh) == 0)
-        return false;
-    *list = fresh;
-    return true;
-}
-
 static void take_text(char *text, size_t size, struct json value)
 {
     if (value.text)
         json_string(value, text, size);
 }
 
-bool daemon_state_take(struct daemon_state *state, struct json report)
+bool daemon_state_is_report(struct json message)
 {
-    if (!json_is_object(report))
+    return json_member(message, "styles").text != NULL;
+}
+
+bool daemon_state_take_report(struct daemon_state *state, struct json message)
+{
+    if (!daemon_state_is_report(message))
         return false;
-    look_from_json(&state->look, json_member(report, "parameters"));
-    state->version = json_number(json_member(report, "version"), state->version);
-    state->fps = json_number(json_member(report, "fps"), state->fps);
-    state->latency_ms = json_number(json_member(report, "latency_ms"), state->latency_ms);
-    take_text(state->session, sizeof state->session, json_member(report, "session"));
-    take_text(state->engine, sizeof state->engine, json_member(report, "engine"));
-    take_text(state->notice, sizeof state->notice, json_member(report, "notice"));
-    take_text(state->page, sizeof state->page, json_member(report, "page"));
-    bool styles = take_names(&state->styles, json_member(report, "styles"));
-    bool presets = take_names(&state->presets, json_member(report, "presets"));
-    return styles || presets;
+    bool styles = json_keep(&state->styles, json_member(message, "styles"));
+    bool presets = json_keep(&state->presets, json_member(message, "presets"));
+    bool fields = json_keep(&state->fields, json_member(message, "fields"));
+    return styles || presets || fields;
+}
+
+void daemon_state_take(struct daemon_state *state, struct json message)
+{
+    struct json parameters = json_member(message, "parameters");
+    if (json_is_object(parameters))
+        json_keep(&state->parameters, parameters);
+    take_text(state->session, sizeof state->session, json_member(message, "session"));
+    take_text(state->engine, sizeof state->engine, json_member(message, "engine"));
+    take_text(state->notice, sizeof state->notice, json_member(message, "notice"));
+    take_text(state->page, sizeof state->page, json_member(message, "page"));
+}
+
+void daemon_state_copy(struct daemon_state *copy, const struct daemon_state *state)
+{
+    *copy = *state;
+    copy->parameters = copy->fields = copy->styles = copy->presets = (struct json){0};
+    json_keep(&copy->parameters, state->parameters);
+    json_keep(&copy->fields, state->fields);
+    json_keep(&copy->styles, state->styles);
+    json_keep(&copy->presets, state->presets);
+}
+
+void daemon_state_free(struct daemon_state *state)
+{
+    const struct json none = {0};
+    json_keep(&state->parameters, none);
+    json_keep(&state->fields, none);
+    json_keep(&state->styles, none);
+    json_keep(&state->presets, none);
 }

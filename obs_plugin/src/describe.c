@@ -80,12 +80,15 @@ static void report_stages(struct instance *instance, obs_data_t *report)
     }
 }
 
-static void report_names(obs_data_t *report, const char *key, const struct name_list *list)
+static void report_names(obs_data_t *report, const char *key, struct json list)
 {
+    struct json item;
     obs_data_array_t *names = obs_data_array_create();
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t cursor = 0; json_next(list, &cursor, &item);) {
+        char text[STATE_NAME_SIZE];
         obs_data_t *name = obs_data_create();
-        obs_data_set_string(name, "name", list->names[i]);
+        json_string(item, text, sizeof text);
+        obs_data_set_string(name, "name", text);
         obs_data_array_push_back(names, name);
         obs_data_release(name);
     }
@@ -96,6 +99,7 @@ static void report_names(obs_data_t *report, const char *key, const struct name_
 void instance_report(struct instance *instance, obs_data_t *report)
 {
     struct bus_status status;
+    char style[LOOK_STYLE_SIZE];
     bus_client_status(instance->client, &status);
     obs_data_set_string(report, "name", obs_source_get_name(instance->source));
     obs_data_set_string(report, "kind", instance->filter ? "filter" : "output");
@@ -115,9 +119,10 @@ void instance_report(struct instance *instance, obs_data_t *report)
     report_stages(instance, report);
     pthread_mutex_lock(&instance->lock);
     obs_data_set_string(report, "session", *instance->state.session ? instance->state.session : instance->own_session);
-    obs_data_set_string(report, "style", instance->look.style);
-    report_names(report, "styles", &instance->state.styles);
-    report_names(report, "presets", &instance->state.presets);
+    look_style(style, instance->settings, instance->state.fields);
+    obs_data_set_string(report, "style", style);
+    report_names(report, "styles", instance->state.styles);
+    report_names(report, "presets", instance->state.presets);
     obs_data_set_string(report, "engine", instance->state.engine);
     obs_data_set_string(report, "notice", instance->state.notice);
     obs_data_set_string(report, "page", instance->state.page);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "instance.h"
 
+#include "fields.h"
 #include "platform.h"
 #include "style_picture.h"
 #include "sync.h"
@@ -99,50 +100,83 @@ void instance_destroy(struct instance *instance)
     obs_leave_graphics();
     bus_client_destroy(instance->client);
     obs_weak_source_release(instance->weak);
+    sync_free(instance);
     pthread_mutex_destroy(&instance->lock);
     bfree(instance);
 }
 
 void instance_defaults(obs_data_t *settings, bool filter)
 {
-    obs_data_set_default_string(settings, S_STYLE, "starry-night");
-    obs_data_set_default_double(settings, S_STRENGTH, 0.8);
-    obs_data_set_default_double(settings, S_FREEDOM, 0.1);
-    obs_data_set_default_int(settings, S_STEPS, 1);
-    obs_data_set_default_int(settings, S_DETAIL, 384);
     obs_data_set_default_int(settings, S_LATENCY, 250);
     obs_data_set_default_string(settings, S_SESSION, filter ? "" : "live");
 }
 
-static void read_look(struct instance *instance, obs_data_t *settings)
+static void set_default(obs_data_t *settings, const struct field *field)
 {
-    struct look *look = &instance->look;
-    snprintf(look->style, sizeof look->style, "%s", obs_data_get_string(settings, S_STYLE));
-    snprintf(look->prompt, sizeof look->prompt, "%s", obs_data_get_string(settings, S_PROMPT));
-    look->strength = obs_data_get_double(settings, S_STRENGTH);
-    look->freedom = obs_data_get_double(settings, S_FREEDOM);
-    look->steps = (int)obs_data_get_int(settings, S_STEPS);
+    char text[1024];
+    switch (field->kind) {
+    case FIELD_NUMBER:
+        obs_data_set_default_double(settings, field->name, json_number(field->initial, field->low));
+        break;
+    case FIELD_INTEGER:
+        obs_data_set_default_int(settings, field->name, (long long)json_number(field->initial, field->low));
+        break;
+    case FIELD_CHOICE:
+    case FIELD_TEXT:
+        json_string(field->initial, text, sizeof text);
+        obs_data_set_default_string(settings, field->name, text);
+        break;
+    default:
+        break;
+    }
+}
+
+void instance_table_defaults(struct instance *instance, obs_data_t *settings)
+{
+    struct field field;
+    char style[LOOK_STYLE_SIZE];
+    struct json fields = instance->state.fields;
+    for (size_t cursor = 0; field_next(fields, &cursor, &field);)
+        if (field.initial.text && look_is_parameter(field.name))
+            set_default(settings, &field);
+    look_style(style, (struct json){0}, fields);
+    obs_data_set_default_string(settings, S_STYLE, style);
+    if (instance->usual_detail)
+        obs_data_set_default_int(settings, S_DETAIL, instance->usual_detail);
+}
+
+/* With the lock held: what has nothing to do with the look. */
+static void read_settings(struct instance *instance, obs_data_t *settings)
+{
     snprintf(instance->picture_path, sizeof instance->picture_path, "%s", obs_data_get_string(settings, S_PICTURE));
-    look->forget_picture = !*instance->picture_path && *instance->sent_picture;
+    snprintf(instance->preset, sizeof instance->preset, "%s", obs_data_get_string(settings, S_PRESET));
+    if (!*instance->picture_path)
+        instance->sent_picture[0] = 0;
+    instance->bad_picture &= *instance->picture_path != 0;
     instance->detail = (uint32_t)obs_data_get_int(settings, S_DETAIL);
     instance->latency = obs_data_get_bool(settings, S_FIXED) ? obs_data_get_int(settings, S_LATENCY) * 1000000 : 0;
 }
 
 void instance_update(struct instance *instance, obs_data_t *settings)
 {
-    const char *session = obs_data_get_string(settings, S_SESSION), *preset = obs_data_get_string(settings, S_PRESET);
-    pthread_mutex_lock(&instance->lock);
-    read_look(instance, settings);
-    instance->bad_picture &= *instance->picture_path != 0;
-    bool new_picture = *instance->picture_path && strcmp(instance->picture_path, instance->sent_picture) != 0;
-    bool apply = instance->filter && *preset && strcmp(preset, instance->preset) != 0 && instance->state_known;
-    snprintf(instance->preset, sizeof instance->preset, "%s", preset);
-    pthread_mutex_unlock(&instance->lock);
+    char preset[STATE_NAME_SIZE];
+    const char *session = obs_data_get_string(settings, S_SESSION);
     bus_client_address(instance->client, obs_data_get_string(settings, S_SOCKET),
                        *session ? session : instance->own_session, obs_source_get_name(instance->source));
-    if (!instance->filter)
+    if (!instance->filter) {
+        pthread_mutex_lock(&instance->lock);
+        read_settings(instance, settings);
+        pthread_mutex_unlock(&instance->lock);
         return;
-    sync_send_look(instance);
+    }
+    pthread_mutex_lock(&instance->lock);
+    memcpy(preset, instance->preset, sizeof preset);
+    read_settings(instance, settings);
+    sync_settings(instance, settings);
+    bool new_picture = *instance->picture_path && strcmp(instance->picture_path, instance->sent_picture) != 0;
+    bool apply = *instance->preset && strcmp(preset, instance->preset) != 0 && instance->state_known;
+    memcpy(preset, instance->preset, sizeof preset);
+    pthread_mutex_unlock(&instance->lock);
     if (new_picture)
         bus_client_call(instance->client);
     if (apply)
@@ -158,21 +192,23 @@ void instance_tick(struct instance *instance)
     pthread_mutex_lock(&instance->lock);
     instance->weak = weak;
     pthread_mutex_unlock(&instance->lock);
+    sync_follow(instance); /* the daemon may have spoken before */
 }
 
 void instance_shape(struct instance *instance, uint32_t width, uint32_t height)
 {
-    uint32_t model_width, model_height;
-    if (!width || !height)
+    uint32_t detail = instance->detail ? instance->detail : instance->usual_detail;
+    if (!width || !height || !detail)
         return;
-    look_model_size(width, height, instance->detail ? instance->detail : 384, &model_width, &model_height);
-    if (instance->look.width == model_width && instance->look.height == model_height)
+    struct shape shape = {width, height, detail};
+    if (memcmp(&shape, &instance->shape, sizeof shape) == 0)
         return;
+    instance->shape = shape;
     pthread_mutex_lock(&instance->lock);
-    instance->look.width = model_width;
-    instance->look.height = model_height;
+    struct look_size size = look_model_size(width, height, detail, instance->state.fields);
+    if (size.width != instance->size.width || size.height != instance->size.height)
+        sync_size(instance, size);
     pthread_mutex_unlock(&instance->lock);
-    sync_send_look(instance);
 }
 
 bool instance_draw(struct instance *instance, uint32_t width, uint32_t height)
@@ -188,17 +224,27 @@ bool instance_draw(struct instance *instance, uint32_t width, uint32_t height)
     return true;
 }
 
+/* The style `step` places further in the daemon's list, which is a ring; none when there is no list. */
+static struct json neighbour(struct json styles, const char *style, int step)
+{
+    struct json item, found = {0};
+    char name[LOOK_STYLE_SIZE];
+    long count = 0, place = -1;
+    for (size_t cursor = 0; json_next(styles, &cursor, &item); count++)
+        if (json_string(item, name, sizeof name) && strcmp(name, style) == 0)
+            place = count;
+    long wanted = place >= 0 ? (place + step + count) % count : step > 0 ? 0 : count - 1;
+    for (size_t cursor = 0; wanted-- >= 0 && json_next(styles, &cursor, &item);)
+        found = item;
+    return found;
+}
+
 void instance_next_style(struct instance *instance, int step)
 {
-    char name[STATE_NAME_SIZE] = "";
+    char style[LOOK_STYLE_SIZE], name[LOOK_STYLE_SIZE];
     pthread_mutex_lock(&instance->lock);
-    const struct name_list *styles = &instance->state.styles;
-    size_t place = step > 0 ? styles->count - 1 : 0;
-    for (size_t i = 0; i < styles->count; i++)
-        if (strcmp(styles->names[i], instance->look.style) == 0)
-            place = i;
-    if (styles->count)
-        snprintf(name, sizeof name, "%s", styles->names[(place + styles->count + (size_t)step) % styles->count]);
+    look_style(style, instance->settings, instance->state.fields);
+    json_string(neighbour(instance->state.styles, style, step), name, sizeof name);
     pthread_mutex_unlock(&instance->lock);
     if (!*name)
         return;

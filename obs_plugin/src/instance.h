@@ -5,6 +5,7 @@
 #include "bus_client.h"
 #include "capture.h"
 #include "daemon_state.h"
+#include "look.h"
 #include "pictures.h"
 
 #include <obs-module.h>
@@ -12,21 +13,6 @@
 
 #define FILTER_ID "driftcam_filter"
 #define OUTPUT_ID "driftcam_output"
-
-/* Names of the settings, as they are saved and as obs-websocket sees them. */
-#define S_STYLE "style"
-#define S_PROMPT "prompt"
-#define S_PICTURE "style_image"
-#define S_STRENGTH "strength"
-#define S_FREEDOM "freedom"
-#define S_PRESET "preset"
-#define S_ADVANCED "advanced"
-#define S_STEPS "steps"
-#define S_DETAIL "detail"
-#define S_FIXED "fixed_latency"
-#define S_LATENCY "latency_ms"
-#define S_SESSION "session"
-#define S_SOCKET "socket"
 
 struct instance {
     obs_source_t *source;
@@ -36,18 +22,27 @@ struct instance {
 
     pthread_mutex_t lock; /* for what follows */
     obs_weak_source_t *weak; /* taken while OBS still holds the source; NULL before the first tick */
-    struct look look;        /* as the settings say */
-    uint32_t detail;
+    /* Owned JSON objects, or none. */
+    struct json settings;  /* as OBS has them, but for what follows */
+    struct json following; /* settings that the daemon's parameters change, on their way to OBS's user interface thread */
+    struct json sent;      /* changes of parameters that were not answered yet */
+    struct json refused;   /* settings that the daemon did not want to open a session with */
+    struct look_size size; /* of the model's picture; 0: the shape of the source, or what is usual, is not known yet */
+    uint32_t detail, usual_detail; /* 0: not chosen, no session was seen yet */
     char picture_path[1024], sent_picture[1024];
     char preset[STATE_NAME_SIZE];
     struct daemon_state state;
-    bool state_known; /* `state.look` is what the daemon does */
-    uint64_t awaited, answered; /* sequences of our last change of parameters, and of the last answer */
+    bool state_known; /* the report that follows a connection has come */
+    uint64_t awaited, answered; /* sequences of the last of `sent`, and of the last answer */
+    uint64_t asked; /* the sequence of the last change by the settings while it has no answer */
     char refusal[512];
     bool bad_picture; /* picture_path cannot be read */
     int64_t latency; /* fixed, ns; 0: as fast as it goes */
 
     /* On the graphics thread only. */
+    struct shape {
+        uint32_t width, height, detail;
+    } shape; /* of the source, as `size` was made from it */
     struct capture capture; /* of a filter */
     struct pictures pictures;
     gs_effect_t *effect;
@@ -61,6 +56,8 @@ struct instance *instance_create(obs_source_t *source, obs_data_t *settings, boo
 void instance_destroy(struct instance *instance);
 
 void instance_defaults(obs_data_t *settings, bool filter);
+/* The defaults that the daemon's table gives. With the lock held. */
+void instance_table_defaults(struct instance *instance, obs_data_t *settings);
 void instance_update(struct instance *instance, obs_data_t *settings);
 
 /* In every tick. */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEEPEST 32
@@ -157,19 +158,29 @@ static bool string_equals(struct json value, const char *text)
 
 struct json json_member(struct json object, const char *name)
 {
-    if (!json_is_object(object))
-        return (struct json){0};
-    const char *end = object.text + object.length, *at = skip_space(object.text + 1, end);
-    while (at < end && *at == '"') {
-        struct json key = {at, (size_t)(skip_string(at, end) - at)};
-        const char *value = skip_key(at, end), *after = skip_value(value, end, 0);
+    struct json key, value;
+    for (size_t cursor = 0; json_next_member(object, &cursor, &key, &value);)
         if (string_equals(key, name))
-            return (struct json){value, (size_t)(after - value)};
-        at = skip_space(after, end);
-        if (at < end && *at == ',')
-            at = skip_space(at + 1, end);
-    }
+            return value;
     return (struct json){0};
+}
+
+bool json_next_member(struct json object, size_t *cursor, struct json *name, struct json *value)
+{
+    if (!json_is_object(object))
+        return false;
+    const char *end = object.text + object.length;
+    const char *at = skip_space(object.text + (*cursor ? *cursor : 1), end);
+    if (at < end && *at == ',')
+        at = skip_space(at + 1, end);
+    if (at >= end || *at != '"')
+        return false;
+    *name = (struct json){at, (size_t)(skip_string(at, end) - at)};
+    at = skip_key(at, end);
+    const char *after = skip_value(at, end, 0);
+    *value = (struct json){at, (size_t)(after - at)};
+    *cursor = (size_t)(after - object.text);
+    return true;
 }
 
 bool json_next(struct json array, size_t *cursor, struct json *item)
@@ -196,6 +207,11 @@ bool json_is_object(struct json value)
 bool json_is_true(struct json value)
 {
     return value.text && *value.text == 't';
+}
+
+bool json_is_text(struct json value)
+{
+    return value.text && *value.text == '"' && value.length > 2;
 }
 
 double json_number(struct json value, double fallback)
@@ -302,43 +318,67 @@ bool json_string(struct json value, char *text, size_t size)
     return true;
 }
 
-struct json_writer json_writer(char *text, size_t size)
+static bool is_number(struct json value)
 {
-    text[0] = 0;
-    return (struct json_writer){.text = text, .size = size};
+    return *value.text == '-' || (*value.text >= '0' && *value.text <= '9');
 }
 
-void json_write(struct json_writer *writer, const char *raw)
+static bool is_integer(struct json value)
 {
-    size_t length = strlen(raw);
-    if (writer->overflow || writer->length + length >= writer->size) {
-        writer->overflow = true;
-        return;
+    for (size_t i = 0; i < value.length; i++)
+        if (strchr(".eE", value.text[i]))
+            return false;
+    return true;
+}
+
+static bool same_bytes(struct json one, struct json other)
+{
+    return one.length == other.length && memcmp(one.text, other.text, one.length) == 0;
+}
+
+static bool same_strings(struct json one, struct json other)
+{
+    const char *a = one.text + 1, *a_end = one.text + one.length - 1;
+    const char *b = other.text + 1, *b_end = other.text + other.length - 1;
+    char a_character[4], b_character[4], *a_rest = a_character, *b_rest = b_character;
+    size_t a_count = 0, b_count = 0;
+    for (;;) { /* byte by byte: an escaped character has several, another one comes in bytes */
+        if (!a_count && a < a_end)
+            a_count = next_character(&a, a_end, a_rest = a_character);
+        if (!b_count && b < b_end)
+            b_count = next_character(&b, b_end, b_rest = b_character);
+        if (!a_count || !b_count)
+            return a_count == b_count;
+        if (*a_rest++ != *b_rest++)
+            return false;
+        a_count--, b_count--;
     }
-    memcpy(writer->text + writer->length, raw, length + 1);
-    writer->length += length;
 }
 
-void json_write_string(struct json_writer *writer, const char *text)
+bool json_same(struct json one, struct json other)
 {
-    json_write(writer, "\"");
-    for (; *text; text++) {
-        char piece[8] = {*text, 0};
-        if (*text == '"' || *text == '\\')
-            snprintf(piece, sizeof piece, "\\%c", *text);
-        else if ((unsigned char)*text < 0x20)
-            snprintf(piece, sizeof piece, "\\u%04x", *text);
-        json_write(writer, piece);
-    }
-    json_write(writer, "\"");
+    if (!one.text || !other.text)
+        return one.text == other.text;
+    if (same_bytes(one, other))
+        return true;
+    if (*one.text == '"' && *other.text == '"')
+        return same_strings(one, other);
+    if (!is_number(one) || !is_number(other) || (is_integer(one) && is_integer(other)))
+        return false; /* whole numbers may have more digits than a double */
+    double a = json_number(one, 0.0), b = json_number(other, 0.0);
+    return fabs(a - b) <= 1e-9 * fmax(fabs(a), fabs(b));
 }
 
-void json_write_number(struct json_writer *writer, double value)
+bool json_keep(struct json *kept, struct json value)
 {
-    char digits[40];
-    if (!(fabs(value) < 1e14))
-        value = 0.0;
-    long long scaled = llround(fabs(value) * 10000.0);
-    snprintf(digits, sizeof digits, "%s%lld.%04lld", value < 0 && scaled ? "-" : "", scaled / 10000, scaled % 10000);
-    json_write(writer, digits);
+    if (value.text ? kept->text && same_bytes(*kept, value) : !kept->text)
+        return false;
+    char *copy = value.text ? malloc(value.length) : NULL;
+    if (value.text && !copy)
+        return false;
+    if (copy)
+        memcpy(copy, value.text, value.length);
+    free((char *)kept->text);
+    *kept = (struct json){copy, value.text ? value.length : 0};
+    return true;
 }

@@ -2,66 +2,170 @@
 #include "sync.h"
 
 #include "../driftcam_bus.h"
+#include "fields.h"
+#include "targets.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define JSON_SIZE 4000
+static const struct json none;
 
-void sync_send_look(struct instance *instance)
+/* Room for one JSON object. */
+static struct json_writer room(void)
 {
-    char json[JSON_SIZE];
-    pthread_mutex_lock(&instance->lock); /* until the sequence is noted: the answer may be here at once */
-    look_to_json(&instance->look, json, sizeof json);
-    uint64_t sequence = *json ? bus_client_parameters(instance->client, json, false) : 0;
-    if (sequence)
-        instance->awaited = sequence;
-    pthread_mutex_unlock(&instance->lock);
+    return json_writer(bmalloc(DRIFTCAM_MAX_JSON), DRIFTCAM_MAX_JSON);
 }
 
-/* What the daemon changed, on its way to the settings in OBS's user interface thread. */
-struct adoption {
-    obs_weak_source_t *source;
-    struct look look;
-    bool look_changed;
-};
-
-static void adopt(void *argument)
+/* `kept` becomes what was written; the room is given back. An object that does not fit changes nothing. */
+static void keep(struct json *kept, struct json_writer *writer)
 {
-    struct adoption *adoption = argument;
-    obs_source_t *source = obs_weak_source_get_source(adoption->source);
+    if (!writer->overflow)
+        json_keep(kept, json_written(writer));
+    bfree(writer->text);
+}
+
+static void merge(struct json *kept, struct json fresh)
+{
+    struct json_writer writer = room();
+    json_write_merged(&writer, *kept, fresh);
+    keep(kept, &writer);
+}
+
+/* -- from the settings to the daemon */
+
+/* What the next session is opened with. */
+static void renew_hello(struct instance *instance)
+{
+    struct json_writer writer = room();
+    look_write_hello(&writer, instance->settings, instance->refused, instance->size);
+    bus_client_hello(instance->client, json_written(&writer));
+    bfree(writer.text);
+}
+
+static void send(struct instance *instance, struct json changes)
+{
+    uint64_t sequence = changes.text ? bus_client_change(instance->client, changes) : 0;
+    if (!sequence)
+        return;
+    instance->awaited = sequence;
+    merge(&instance->sent, changes);
+}
+
+/* Takes away from `kept` the settings that differ between two states of them. */
+static void forget_changed(struct json *kept, struct json before, struct json after)
+{
+    struct json name, value;
+    struct json_writer writer = room();
+    json_write(&writer, "{");
+    for (size_t cursor = 0; json_next_member(*kept, &cursor, &name, &value);) {
+        char text[64];
+        json_string(name, text, sizeof text);
+        if (!json_same(json_member(before, text), json_member(after, text)))
+            continue;
+        json_write_name(&writer, text);
+        json_write_value(&writer, value);
+    }
+    json_write(&writer, "}");
+    keep(kept, &writer);
+}
+
+/* Takes away those that `named` has. */
+static void forget_named(struct json *kept, struct json named)
+{
+    forget_changed(kept, none, named);
+}
+
+void sync_settings(struct instance *instance, obs_data_t *settings)
+{
+    obs_data_t *chosen = obs_data_create(); /* a copy: OBS keeps the text that it makes in the object itself */
+    obs_data_apply(chosen, settings);
+    const char *text = obs_data_get_json(chosen);
+    struct json fresh = json_parse(text, strlen(text));
+    bool first = !instance->settings.text;
+    struct json_writer changes = room();
+    if (!first && look_write_changes(&changes, instance->settings, fresh, instance->state.fields)) {
+        send(instance, json_written(&changes));
+        instance->asked = instance->awaited;
+    }
+    bfree(changes.text);
+    forget_changed(&instance->following, instance->settings, fresh);
+    forget_changed(&instance->refused, instance->settings, fresh);
+    json_keep(&instance->settings, fresh);
+    obs_data_release(chosen);
+    renew_hello(instance);
+}
+
+void sync_size(struct instance *instance, struct look_size size)
+{
+    char text[64];
+    struct json_writer writer = json_writer(text, sizeof text);
+    json_write(&writer, "{");
+    json_write_name(&writer, "width");
+    json_write_number(&writer, size.width);
+    json_write_name(&writer, "height");
+    json_write_number(&writer, size.height);
+    json_write(&writer, "}");
+    instance->size = size;
+    send(instance, json_written(&writer));
+    renew_hello(instance);
+}
+
+/* -- from the daemon to the settings */
+
+/* In OBS's user interface thread, with no lock held: the settings become what they follow. */
+static void follow(struct instance *instance, void *changed)
+{
+    obs_data_t *settings = obs_source_get_settings(instance->source);
+    pthread_mutex_lock(&instance->lock);
+    instance_table_defaults(instance, settings);
+    struct json following = instance->following;
+    if (following.length > 2) {
+        /* Both at once, under the lock: nobody may take these for changes of the user's. */
+        char *text = bstrdup_n(following.text, following.length);
+        obs_data_t *values = obs_data_create_from_json(text);
+        obs_data_apply(settings, values);
+        obs_data_release(values);
+        bfree(text);
+        merge(&instance->settings, following);
+        json_keep(&instance->following, none);
+        *(bool *)changed = true;
+    }
+    pthread_mutex_unlock(&instance->lock);
+    obs_data_release(settings);
+}
+
+static void follow_task(void *weak)
+{
+    obs_source_t *source = obs_weak_source_get_source(weak);
     if (source) {
-        if (adoption->look_changed) {
-            obs_data_t *settings = obs_data_create();
-            obs_data_set_string(settings, S_STYLE, adoption->look.style);
-            obs_data_set_string(settings, S_PROMPT, "");
-            obs_data_set_double(settings, S_STRENGTH, adoption->look.strength);
-            obs_data_set_double(settings, S_FREEDOM, adoption->look.freedom);
-            obs_data_set_int(settings, S_STEPS, adoption->look.steps);
-            obs_source_update(source, settings);
-            obs_data_release(settings);
-        }
+        bool changed = false;
+        target_with(source, follow, &changed);
+        if (changed)
+            obs_source_update(source, NULL);
         obs_source_update_properties(source);
         obs_source_release(source);
     }
-    obs_weak_source_release(adoption->source);
-    bfree(adoption);
+    obs_weak_source_release(weak);
 }
 
-static void queue_adoption(struct instance *instance, const struct look *look)
+void sync_follow(struct instance *instance)
 {
     pthread_mutex_lock(&instance->lock);
     obs_weak_source_t *weak = instance->weak;
     obs_weak_source_addref(weak);
     pthread_mutex_unlock(&instance->lock);
-    if (!weak)
-        return;
-    struct adoption *adoption = bzalloc(sizeof *adoption);
-    adoption->source = weak;
-    adoption->look_changed = look != NULL;
-    if (look)
-        adoption->look = *look;
-    obs_queue_task(OBS_TASK_UI, adopt, adoption, false);
+    if (weak)
+        obs_queue_task(OBS_TASK_UI, follow_task, weak, false);
+}
+
+/* With the lock held: a request was answered. */
+static void answered(struct instance *instance, uint64_t sequence)
+{
+    if (sequence > instance->answered)
+        instance->answered = sequence;
+    if (instance->answered >= instance->awaited)
+        json_keep(&instance->sent, none);
 }
 
 /* A new connection: the daemon starts from what HELLO said, or from what others made of the session before. */
@@ -69,8 +173,9 @@ static void connected(struct instance *instance, uint64_t sequence)
 {
     pthread_mutex_lock(&instance->lock);
     instance->state_known = false;
-    instance->answered = sequence;
-    instance->refusal[0] = 0;
+    answered(instance, sequence);
+    if (instance->refused.length <= 2)
+        instance->refusal[0] = 0;
     instance->sent_picture[0] = 0;
     bool picture = *instance->picture_path;
     pthread_mutex_unlock(&instance->lock);
@@ -78,78 +183,121 @@ static void connected(struct instance *instance, uint64_t sequence)
         bus_client_call(instance->client);
 }
 
-static void refused(struct instance *instance, uint64_t sequence, struct json body)
+/* With the lock held. */
+static void note_refusal(struct instance *instance, struct json body)
 {
     char text[400], field[64], advice[300];
     json_string(json_member(body, "text"), text, sizeof text);
     json_string(json_member(body, "field"), field, sizeof field);
     json_string(json_member(body, "advice"), advice, sizeof advice);
-    pthread_mutex_lock(&instance->lock);
     if (*text)
         snprintf(instance->refusal, sizeof instance->refusal, "%s", text);
     else
         snprintf(instance->refusal, sizeof instance->refusal, "%s: %s", field, advice);
-    if (sequence > instance->answered)
-        instance->answered = sequence;
+}
+
+static void refused(struct instance *instance, uint64_t sequence, struct json body)
+{
+    pthread_mutex_lock(&instance->lock);
+    note_refusal(instance, body);
+    answered(instance, sequence);
     pthread_mutex_unlock(&instance->lock);
-    queue_adoption(instance, NULL);
+    sync_follow(instance);
 }
 
-/* With the lock held. Whether the daemon's look is another than that of the settings, by somebody else's doing. */
-static bool changed_elsewhere(const struct instance *instance, const struct look *before, bool ours)
+/* The daemon opens no session with one of the settings: it has no such parameter, or not this value. It is left out. */
+static void hello_refused(struct instance *instance, struct json body)
 {
-    const struct look *now = &instance->state.look;
-    if (!instance->filter || ours || instance->awaited > instance->answered)
+    char field[64], text[128];
+    json_string(json_member(body, "field"), field, sizeof field);
+    const char *setting = look_setting(field);
+    struct json_writer writer = json_writer(text, sizeof text);
+    json_write(&writer, "{");
+    json_write_name(&writer, setting);
+    json_write(&writer, "true}");
+    pthread_mutex_lock(&instance->lock);
+    bool size = strcmp(setting, "width") == 0 || strcmp(setting, "height") == 0;
+    if (size || json_member(instance->settings, setting).text) {
+        note_refusal(instance, body);
+        merge(&instance->refused, json_written(&writer));
+        renew_hello(instance);
+    }
+    pthread_mutex_unlock(&instance->lock);
+}
+
+/* With the lock held: how large the model's picture is where no detail was chosen, as the session or the table has it. */
+static void note_usual_detail(struct instance *instance, struct json body)
+{
+    struct field width, height;
+    double area = json_number(json_member(body, "width"), 0.0) * json_number(json_member(body, "height"), 0.0);
+    bool table = field_find(instance->state.fields, "width", &width) &&
+                 field_find(instance->state.fields, "height", &height);
+    if (instance->detail && table)
+        area = json_number(width.initial, 0.0) * json_number(height.initial, 0.0);
+    if (!instance->usual_detail && area >= 1.0 && area <= 1e9)
+        instance->usual_detail = (uint32_t)lround(sqrt(area));
+}
+
+/* With the lock held: what the settings have to follow. */
+static bool write_follow(struct instance *instance, struct json_writer *writer, struct json body, bool first)
+{
+    struct json now = json_member(body, "parameters"), fields = instance->state.fields;
+    if (!json_is_object(now) || !instance->filter)
         return false;
-    if (instance->state_known)
-        return !look_same(before, now);
-    return !*instance->look.prompt && !look_same(&instance->look, now);
-}
-
-/* With the lock held. Makes the daemon's look that of the settings, as adopt() will. */
-static void take_over(struct instance *instance)
-{
-    char json[JSON_SIZE];
-    struct look *look = &instance->look;
-    const struct look *now = &instance->state.look;
-    memcpy(look->style, now->style, sizeof look->style);
-    look->prompt[0] = 0;
-    look->strength = now->strength;
-    look->freedom = now->freedom;
-    look->steps = now->steps;
-    look_to_json(look, json, sizeof json);
-    bus_client_parameters(instance->client, json, true);
+    if (first)
+        return look_write_found(writer, instance->settings, now, instance->sent, fields);
+    return instance->state_known &&
+           look_write_followed(writer, instance->state.parameters, now, instance->sent, fields);
 }
 
 /* The daemon's state. */
 static void informed(struct instance *instance, uint64_t sequence, struct json body)
 {
-    bool look_there = json_is_object(json_member(body, "parameters"));
+    struct json_writer writer = room();
     pthread_mutex_lock(&instance->lock);
-    bool ours = sequence && sequence == instance->awaited, first = !instance->state_known;
-    if (sequence > instance->answered)
-        instance->answered = sequence;
-    if (ours)
-        instance->refusal[0] = 0;
-    struct look before = instance->state.look;
-    bool lists = daemon_state_take(&instance->state, body);
-    bool elsewhere = look_there && changed_elsewhere(instance, &before, ours);
-    if (elsewhere)
-        take_over(instance);
-    instance->state_known |= look_there;
-    struct look look = instance->look;
+    bool first = !instance->state_known && daemon_state_is_report(body);
+    if (instance->asked && sequence >= instance->asked)
+        instance->asked = instance->refusal[0] = 0;
+    bool choices = daemon_state_take_report(&instance->state, body);
+    bool elsewhere = write_follow(instance, &writer, body, first);
+    if (elsewhere && !writer.overflow) {
+        merge(&instance->following, json_written(&writer));
+        forget_named(&instance->refused, json_written(&writer));
+    }
+    daemon_state_take(&instance->state, body);
+    answered(instance, sequence);
+    if (first)
+        note_usual_detail(instance, body);
+    instance->state_known |= first;
     pthread_mutex_unlock(&instance->lock);
-    if (elsewhere || lists || first)
-        queue_adoption(instance, elsewhere ? &look : NULL);
+    bfree(writer.text);
+    if (elsewhere || choices || first)
+        sync_follow(instance);
 }
 
 void sync_heard(void *context, unsigned type, uint64_t sequence, const char *text, size_t length)
 {
     struct json body = json_parse(text, length);
-    if (type == 0)
+    switch (type) {
+    case DRIFTCAM_WELCOME:
         connected(context, sequence);
-    else if (type == DRIFTCAM_ERROR)
+        break;
+    case DRIFTCAM_HELLO:
+        hello_refused(context, body);
+        break;
+    case DRIFTCAM_ERROR:
         refused(context, sequence, body);
-    else
+        break;
+    default:
         informed(context, sequence, body);
+    }
+}
+
+void sync_free(struct instance *instance)
+{
+    json_keep(&instance->settings, none);
+    json_keep(&instance->following, none);
+    json_keep(&instance->sent, none);
+    json_keep(&instance->refused, none);
+    daemon_state_free(&instance->state);
 }

@@ -2,6 +2,7 @@
 /* Requests through obs-websocket (CallVendorRequest), for Stream Decks and scripts. docs/obs.md lists them. */
 #include "vendor.h"
 
+#include "fields.h"
 #include "targets.h"
 
 #include <callback/calldata.h>
@@ -9,6 +10,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define GONE "the filter has just been removed"
 
 typedef void (*vendor_callback)(obs_data_t *request, obs_data_t *response, void *context);
 
@@ -43,62 +46,184 @@ static void stats(obs_data_t *request, obs_data_t *response, void *context)
     (void)request, (void)context;
 }
 
-/* Copies a number if it is given; false with the reason when it is out of range. */
-static bool take_number(obs_data_t *request, obs_data_t *settings, const char *name, double low, double high, char *why,
-                        size_t size)
+/* A request to change settings. */
+struct wish {
+    obs_data_t *request, *settings;
+    char why[512]; /* empty: it can be done */
+};
+
+static void refuse_choice(struct wish *wish, const struct field *field)
 {
-    if (!obs_data_has_user_value(request, name))
-        return true;
-    double value = obs_data_get_double(request, name);
-    obs_data_item_t *item = obs_data_item_byname(request, name);
-    bool number = obs_data_item_gettype(item) == OBS_DATA_NUMBER;
-    obs_data_item_release(&item);
-    if (!number || !(value >= low && value <= high)) {
-        snprintf(why, size, "%s: give a number from %g to %g", name, low, high);
-        return false;
+    struct json choice;
+    char name[128];
+    size_t length = (size_t)snprintf(wish->why, sizeof wish->why, "%s: choose from:", field->name);
+    for (size_t cursor = 0; json_next(field->choices, &cursor, &choice) && length < sizeof wish->why;) {
+        json_string(choice, name, sizeof name);
+        length += (size_t)snprintf(wish->why + length, sizeof wish->why - length, " %s", name);
     }
-    if (high > 1.0)
-        obs_data_set_int(settings, name, (long long)value);
+}
+
+static void refuse(struct wish *wish, const struct field *field)
+{
+    if (field->kind == FIELD_CHOICE)
+        refuse_choice(wish, field);
+    else if (field->kind == FIELD_TEXT)
+        snprintf(wish->why, sizeof wish->why, "%s: give a text", field->name);
     else
-        obs_data_set_double(settings, name, value);
-    return true;
+        snprintf(wish->why, sizeof wish->why, "%s: give a %snumber from %g to %g", field->name,
+                 field->kind == FIELD_INTEGER ? "whole " : "", field->low, field->high);
 }
 
-static void take_text(obs_data_t *request, obs_data_t *settings, const char *name)
+/* Copies the value of a setting if it is given and the field takes it. */
+static void take(struct wish *wish, const struct field *field, struct json given)
 {
-    if (obs_data_has_user_value(request, name))
-        obs_data_set_string(settings, name, obs_data_get_string(request, name));
+    struct json value = json_member(given, field->name);
+    if (*wish->why || !value.text)
+        return;
+    if (!field_takes(field, value))
+        refuse(wish, field);
+    else if (field->kind == FIELD_NUMBER)
+        obs_data_set_double(wish->settings, field->name, obs_data_get_double(wish->request, field->name));
+    else if (field->kind == FIELD_INTEGER)
+        obs_data_set_int(wish->settings, field->name, obs_data_get_int(wish->request, field->name));
+    else
+        obs_data_set_string(wish->settings, field->name, obs_data_get_string(wish->request, field->name));
 }
 
-static bool take_settings(obs_data_t *request, obs_data_t *settings, char *why, size_t size)
+static void take_parameters(struct wish *wish, struct json fields, struct json given)
 {
-    if (obs_data_has_user_value(request, S_STYLE))
-        obs_data_set_string(settings, S_PROMPT, ""); /* words would win over the style */
-    take_text(request, settings, S_STYLE);
-    take_text(request, settings, S_PROMPT);
-    take_text(request, settings, S_PICTURE);
-    if (obs_data_has_user_value(request, S_FIXED))
-        obs_data_set_bool(settings, S_FIXED, obs_data_get_bool(request, S_FIXED));
-    return take_number(request, settings, S_STRENGTH, 0, 1, why, size) &&
-           take_number(request, settings, S_FREEDOM, 0, 1, why, size) &&
-           take_number(request, settings, S_STEPS, 1, 8, why, size) &&
-           take_number(request, settings, S_LATENCY, 20, 1000, why, size);
+    struct field field;
+    for (size_t cursor = 0; field_next(fields, &cursor, &field);)
+        if (look_is_parameter(field.name))
+            take(wish, &field, given);
+}
+
+static void take_settings(struct instance *instance, void *context)
+{
+    struct wish *wish = context;
+    const struct field own[] = {{.name = S_STYLE, .kind = FIELD_TEXT},
+                                {.name = S_PROMPT, .kind = FIELD_TEXT},
+                                {.name = S_PICTURE, .kind = FIELD_TEXT},
+                                {.name = S_LATENCY, .kind = FIELD_NUMBER, .low = 20, .high = 1000}};
+    const char *text = obs_data_get_json(wish->request);
+    struct json given = json_parse(text, strlen(text));
+    if (obs_data_has_user_value(wish->request, S_STYLE))
+        obs_data_set_string(wish->settings, S_PROMPT, ""); /* words would win over the style */
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        take(wish, &own[i], given);
+    if (obs_data_has_user_value(wish->request, S_FIXED))
+        obs_data_set_bool(wish->settings, S_FIXED, obs_data_get_bool(wish->request, S_FIXED));
+    pthread_mutex_lock(&instance->lock);
+    take_parameters(wish, instance->state.fields, given);
+    pthread_mutex_unlock(&instance->lock);
 }
 
 static void set(obs_data_t *request, obs_data_t *response, void *context)
 {
-    char why[512] = "";
-    obs_data_t *settings = obs_data_create();
-    obs_source_t *target = target_find(request, why, sizeof why);
-    if (target && take_settings(request, settings, why, sizeof why)) {
-        obs_source_update(target, settings);
+    struct wish wish = {.request = request, .settings = obs_data_create()};
+    obs_source_t *target = target_find(request, wish.why, sizeof wish.why);
+    if (target && !target_with(target, take_settings, &wish))
+        snprintf(wish.why, sizeof wish.why, "%s", GONE);
+    if (target && !*wish.why) {
+        obs_source_update(target, wish.settings);
         obs_source_update_properties(target);
         obs_data_set_bool(response, "ok", true);
     } else {
-        fail(response, why);
+        fail(response, wish.why);
     }
     obs_source_release(target);
-    obs_data_release(settings);
+    obs_data_release(wish.settings);
+    (void)context;
+}
+
+/* A property of the dialogue that `set` could take, as the dialogue shows it. */
+static obs_data_t *describe_property(obs_property_t *property)
+{
+    obs_data_t *described = obs_data_create();
+    enum obs_property_type type = obs_property_get_type(property);
+    const char *about = obs_property_long_description(property);
+    obs_data_set_string(described, "name", obs_property_name(property));
+    obs_data_set_string(described, "label", obs_property_description(property));
+    obs_data_set_string(described, "about", about ? about : "");
+    if (type == OBS_PROPERTY_FLOAT) {
+        obs_data_set_double(described, "low", obs_property_float_min(property));
+        obs_data_set_double(described, "high", obs_property_float_max(property));
+        obs_data_set_double(described, "step", obs_property_float_step(property));
+    } else if (type == OBS_PROPERTY_INT) {
+        obs_data_set_int(described, "low", obs_property_int_min(property));
+        obs_data_set_int(described, "high", obs_property_int_max(property));
+        obs_data_set_int(described, "step", obs_property_int_step(property));
+    }
+    return described;
+}
+
+static const char *kind_name(enum obs_property_type type)
+{
+    switch (type) {
+    case OBS_PROPERTY_BOOL:
+        return "flag";
+    case OBS_PROPERTY_INT:
+        return "integer";
+    case OBS_PROPERTY_FLOAT:
+        return "number";
+    case OBS_PROPERTY_TEXT:
+    case OBS_PROPERTY_PATH:
+        return "text";
+    case OBS_PROPERTY_LIST:
+        return "choice";
+    default:
+        return NULL;
+    }
+}
+
+static void add_choices(obs_data_t *described, obs_property_t *property)
+{
+    obs_data_array_t *choices = obs_data_array_create();
+    for (size_t i = 0; i < obs_property_list_item_count(property); i++) {
+        obs_data_t *choice = obs_data_create();
+        obs_data_set_string(choice, "value", obs_property_list_item_string(property, i));
+        obs_data_set_string(choice, "label", obs_property_list_item_name(property, i));
+        obs_data_array_push_back(choices, choice);
+        obs_data_release(choice);
+    }
+    obs_data_set_array(described, "choices", choices);
+    obs_data_array_release(choices);
+}
+
+static void describe_all(obs_properties_t *properties, const char *group, obs_data_array_t *all)
+{
+    for (obs_property_t *each = obs_properties_first(properties); each; obs_property_next(&each)) {
+        enum obs_property_type type = obs_property_get_type(each);
+        if (type == OBS_PROPERTY_GROUP)
+            describe_all(obs_property_group_content(each), obs_property_description(each), all);
+        if (!kind_name(type) || (type == OBS_PROPERTY_TEXT && obs_property_text_type(each) == OBS_TEXT_INFO))
+            continue;
+        obs_data_t *described = describe_property(each);
+        obs_data_set_string(described, "kind", kind_name(type));
+        obs_data_set_string(described, "group", group);
+        if (type == OBS_PROPERTY_LIST)
+            add_choices(described, each);
+        obs_data_array_push_back(all, described);
+        obs_data_release(described);
+    }
+}
+
+static void describe(obs_data_t *request, obs_data_t *response, void *context)
+{
+    char why[512] = "";
+    obs_source_t *target = target_find(request, why, sizeof why);
+    obs_properties_t *properties = target ? obs_source_properties(target) : NULL;
+    if (properties) {
+        obs_data_array_t *all = obs_data_array_create();
+        describe_all(properties, "", all);
+        obs_data_set_array(response, "settings", all);
+        obs_data_array_release(all);
+        obs_properties_destroy(properties);
+        obs_data_set_bool(response, "ok", true);
+    } else {
+        fail(response, *why ? why : GONE);
+    }
+    obs_source_release(target);
     (void)context;
 }
 
@@ -117,7 +242,7 @@ static void preset(obs_data_t *request, obs_data_t *response, void *context)
     if (!*why && target_with(target, apply_preset, name))
         obs_data_set_bool(response, "ok", true);
     else
-        fail(response, *why ? why : "the filter has just been removed");
+        fail(response, *why ? why : GONE);
     obs_source_release(target);
     (void)context;
 }
@@ -164,6 +289,7 @@ void vendor_register(void)
         return;
     }
     register_request(handler, vendor, "stats", stats);
+    register_request(handler, vendor, "describe", describe);
     register_request(handler, vendor, "set", set);
     register_request(handler, vendor, "preset", preset);
 }

@@ -14,7 +14,10 @@ from tests.obs_plugin.peer import Peer
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "obs_plugin" / "src"
-CORE = ("bus_client", "bus_receive", "bus_thread", "daemon_state", "json", "look", "samples", "platform_linux")
+CORE = (
+    *("bus_client", "bus_receive", "bus_thread", "daemon_state", "fields", "json", "json_write", "look", "samples"),
+    "platform_linux",
+)
 ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 THREAD = ("-fsanitize=thread",)
 

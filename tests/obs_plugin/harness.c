@@ -4,6 +4,7 @@
 #include "../../obs_plugin/driftcam_bus.h"
 #include "../../obs_plugin/src/bus_client.h"
 #include "../../obs_plugin/src/daemon_state.h"
+#include "../../obs_plugin/src/look.h"
 #include "../../obs_plugin/src/platform.h"
 
 #include <pthread.h>
@@ -26,6 +27,7 @@ static void heard(void *context, unsigned type, uint64_t sequence, const char *t
     heard_events += type == DRIFTCAM_EVENT;
     pthread_mutex_lock(&state_lock);
     daemon_state_take(&state, json_parse(text, length));
+    daemon_state_take_report(&state, json_parse(text, length));
     pthread_mutex_unlock(&state_lock);
 }
 
@@ -66,17 +68,43 @@ static void take(void)
     bus_client_give_back(client, &picture);
 }
 
+static size_t count_of(struct json array)
+{
+    struct json item;
+    size_t cursor = 0, count = 0;
+    while (json_next(array, &cursor, &item))
+        count++;
+    return count;
+}
+
+/* As the settings would show it. */
+static void style_of(struct json parameters, char style[LOOK_STYLE_SIZE])
+{
+    const struct json none = {0};
+    char text[8192];
+    struct json_writer writer = json_writer(text, sizeof text);
+    look_write_followed(&writer, none, parameters, none, none);
+    json_string(json_member(json_written(&writer), "style"), style, LOOK_STYLE_SIZE);
+}
+
 static void status(void)
 {
     struct bus_status s;
+    char style[LOOK_STYLE_SIZE];
     bus_client_status(client, &s);
     pthread_mutex_lock(&state_lock);
+    style_of(state.parameters, style);
     printf("%d %u %u %llu %llu %llu %llu %llu %llu %u|%s|%s|%s|%zu|%zu|%u %u %u %u\n", s.state, s.width, s.height,
            (unsigned long long)s.sent, (unsigned long long)s.dropped, (unsigned long long)s.results,
            (unsigned long long)s.skipped, (unsigned long long)s.connections, (unsigned long long)s.attempts,
-           s.outstanding, s.server, s.trouble, state.look.style, state.styles.count, state.presets.count,
+           s.outstanding, s.server, s.trouble, style, count_of(state.styles), count_of(state.presets),
            heard_replies, heard_errors, heard_events, works);
     pthread_mutex_unlock(&state_lock);
+}
+
+static struct json parsed(const char *text)
+{
+    return json_parse(text, strlen(text));
 }
 
 static atomic_bool storming;
@@ -104,7 +132,9 @@ static void *storm(void *argument)
         if (++count % 97 == 0)
             bus_client_reconnect(client);
         if (count % 31 == 0)
-            bus_client_parameters(client, count % 62 ? "{\"strength\":0.5}" : "{\"strength\":0.7}", false);
+            bus_client_change(client, parsed(count % 62 ? "{\"strength\":0.5}" : "{\"strength\":0.7}"));
+        if (count % 37 == 0)
+            bus_client_hello(client, parsed(count % 74 ? "{\"strength\":0.5}" : "{\"strength\":0.7}"));
         if (count % 41 == 0)
             bus_client_want(client, count % 82 != 0, count % 164 == 0);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -140,8 +170,10 @@ static void obey(char *line)
         take();
     else if (strcmp(line, "status") == 0)
         status();
-    else if (strncmp(line, "parameters ", 11) == 0)
-        printf("%llu\n", (unsigned long long)bus_client_parameters(client, line + 11, false));
+    else if (strncmp(line, "change ", 7) == 0)
+        printf("%llu\n", (unsigned long long)bus_client_change(client, parsed(line + 7)));
+    else if (strncmp(line, "hello ", 6) == 0)
+        bus_client_hello(client, parsed(line + 6)), puts("ok");
     else if (sscanf(line, "preset %255s", name) == 1)
         bus_client_preset(client, name), puts("ok");
     else if (strcmp(line, "reconnect") == 0)
@@ -171,5 +203,6 @@ int main(int count, char **arguments)
         obey(line);
     }
     bus_client_destroy(client);
+    daemon_state_free(&state);
     return 0;
 }

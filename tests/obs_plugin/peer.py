@@ -41,7 +41,9 @@ class Client:
     def __init__(self, peer: Peer, sock: socket.socket) -> None:
         self.peer, self.sock = peer, sock
         self.hello: dict[str, Any] = {}
-        self.parameters: dict[str, Any] = {"styles": [["swap", 1.0]], "strength": 0.8, "freedom": 0.1, "steps": 1}
+        self.parameters: dict[str, Any] = {"styles": [["swap", 1.0]], "prompts": []}
+        self.parameters |= {"strength": 0.8, "freedom": 0.1, "steps": 1}
+        self.parameters |= {field["name"]: field["default"] for field in peer.fields or [] if "default" in field}
         self.requests: list[Message] = []
         self.frames: list[Message] = []
         self.pictures: list[np.ndarray] = []  # of styles
@@ -84,7 +86,7 @@ class Client:
 
     def change(self, **parameters: Any) -> None:
         """As if somebody had moved a control elsewhere."""
-        self.parameters |= parameters
+        self.parameters |= ({"prompts": []} if "styles" in parameters else {}) | parameters
         self.version += 1
         self.say(MessageType.EVENT, body=self.state())
 
@@ -125,8 +127,9 @@ class Client:
         match message.type:
             case MessageType.HELLO:
                 self.hello = message.body
-                self._accept(message.body.get("parameters", {}))
-                self.peer.welcome(self)
+                if not self._refused(message.body.get("parameters", {}), 0):
+                    self._accept(message.body.get("parameters", {}))
+                    self.peer.welcome(self)
             case MessageType.FRAME:
                 self.frames.append(message)
                 self.peer.on_frame(self, message)
@@ -138,18 +141,34 @@ class Client:
             case _:
                 raise BusError(f"a client must not send {message.type.name}")
 
+    def _refused(self, changes: dict[str, Any], sequence: int) -> bool:
+        """Whether there is an unknown style or, where there is a table, parameter among them; it is told."""
+        known = {*self.parameters, "prompt", "style_vector", "width", "height"}
+        for name in changes:
+            if self.peer.fields is not None and name not in known:
+                body = {"field": name, "value": 0, "advice": "", "text": f"{name}: there is no such parameter"}
+                self.say(MessageType.ERROR, sequence=sequence, body=body)
+                return True
+        for name, _ in changes.get("styles", []):
+            if name not in STYLES:
+                body = {"field": "styles", "value": name, "advice": "there is no such style", "text": ""}
+                self.say(MessageType.ERROR, sequence=sequence, body=body)
+                return True
+        return False
+
     def _accept(self, changes: dict[str, Any]) -> None:
         self.parameters |= {name: value for name, value in changes.items() if name not in ("prompt", "style_vector")}
+        if "styles" in changes and "prompts" not in changes:
+            self.parameters["prompts"] = []
         if changes.get("prompt"):
-            self.parameters["styles"] = [["rotate", 1.0]]
+            self.parameters |= {"styles": [["rotate", 1.0]], "prompts": [[changes["prompt"], 1.0]]}
+        if "style_vector" in changes:
+            self.pictures.clear()
         self.parameters["style_picture"] = bool(self.pictures)
 
     def _answer(self, message: Message) -> None:
         if message.type is MessageType.PARAMETERS:
-            unknown = [n for n, _ in message.body.get("styles", []) if n not in STYLES]
-            if unknown:
-                body = {"field": "styles", "value": unknown[0], "advice": "there is no such style", "text": ""}
-                self.say(MessageType.ERROR, sequence=message.sequence, body=body)
+            if self._refused(message.body, message.sequence):
                 return
             self._accept(message.body)
         elif message.type is MessageType.PRESET:
@@ -160,6 +179,8 @@ class Client:
             self.say(MessageType.RELEASE, slot=message.slot)
         self.version += message.type is not MessageType.REPORT
         lists = {"styles": list(STYLES), "presets": list(PRESETS)} if message.type is MessageType.REPORT else {}
+        if lists and self.peer.fields is not None:
+            lists["fields"] = self.peer.fields
         self.say(MessageType.REPLY, sequence=message.sequence, body=self.state() | lists)
 
 
@@ -207,6 +228,7 @@ class Peer:
         self.clients: list[Client] = []
         self.troubles: list[str] = []
         self.notice, self.page = "", "http://127.0.0.1:1/"
+        self.fields: list[dict[str, Any]] | None = None  # the table; a daemon that is older than it has none
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)

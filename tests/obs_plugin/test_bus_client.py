@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from driftcam.engines.api.bus import MAGIC, SEALS, Message, MessageType, create_memory, encode
+from driftcam.engines.api.bus import MAGIC, MAX_JSON, SEALS, Message, MessageType, create_memory, encode
 from tests.obs_plugin import peer as peers
 from tests.obs_plugin.conftest import THREAD, Harness, Status
 from tests.obs_plugin.peer import Client, Peer
@@ -78,11 +79,11 @@ def test_styles_and_presets_are_asked_for(start: Start) -> None:
 def test_requests_are_answered(start: Start, peer: Peer) -> None:
     harness = start()
     connected(harness)
-    harness.say('parameters {"styles":[["rotate",1.0]]}')
+    harness.say('change {"styles":[["rotate",1.0]]}')
     until(harness, lambda s: s.style == "rotate")
     harness.say("preset negative")
     until(harness, lambda s: s.style == "invert")
-    harness.say('parameters {"styles":[["nonsense",1.0]]}')
+    harness.say('change {"styles":[["nonsense",1.0]]}')
     until(harness, lambda s: s.errors == 1)
     assert harness.say("style 20 10 77") == "sent"
     picture = poll(lambda: peer.living[0].pictures)[0]
@@ -98,7 +99,7 @@ def test_few_requests_are_unanswered_at_a_time_and_the_newest_wins(start: Start,
     until(harness, lambda s: s.replies == 1)  # the first report
     answered, client._answer = client._answer, lambda message: None  # type: ignore[method-assign]
     for strength in range(50):
-        harness.say(f'parameters {{"strength":0.{strength:02}}}')
+        harness.say(f'change {{"strength":0.{strength:02}}}')
         time.sleep(0.002)
     time.sleep(0.1)
     assert len(client.requests) <= 1 + 4
@@ -106,6 +107,44 @@ def test_few_requests_are_unanswered_at_a_time_and_the_newest_wins(start: Start,
     for request in list(client.requests[1:]):
         answered(request)
     poll(lambda: client.requests[-1].body == {"strength": 0.49})
+
+
+def test_changes_that_wait_are_sent_together_and_none_is_lost(start: Start, peer: Peer) -> None:
+    harness = start()
+    connected(harness)
+    client = peer.living[0]
+    until(harness, lambda s: s.replies == 1)
+    answered, client._answer = client._answer, lambda message: None  # type: ignore[method-assign]
+    for number in range(4):  # as many as may be unanswered
+        harness.say(f'change {{"steps":{number + 1}}}')
+        poll(lambda number=number: len(client.requests) == 2 + number)
+    for line in ('{"strength":0.5,"freedom":0.1}', '{"styles":[["invert",1.0]]}', '{"strength":0.75}'):
+        harness.say(f"change {line}")
+    client._answer = answered  # type: ignore[method-assign]
+    for request in list(client.requests[1:]):
+        answered(request)
+    together = {"strength": 0.75, "freedom": 0.1, "styles": [["invert", 1.0]]}
+    poll(lambda: client.requests[-1].body == together)
+
+
+def test_a_table_of_parameters_as_large_as_a_message_is_taken(start: Start, peer: Peer) -> None:
+    entry = {"name": "x", "kind": "number", "label": "ü" * 100, "about": "\n" * 400}
+    most = (MAX_JSON - 2000) // len(json.dumps(entry, separators=(",", ":")))
+    peer.fields = [entry] * most
+    harness = start()
+    until(harness, lambda s: s.styles == len(peers.STYLES))
+    assert harness.status().trouble == "" and peer.troubles == []
+
+
+def test_a_refused_hello_is_changed_at_once(start: Start, peer: Peer) -> None:
+    peer.welcome = refusal
+    harness = start()
+    until(harness, lambda s: s.attempts >= 4)  # the next attempts are a second apart and more
+    peer.welcome = peers.welcome
+    before = time.monotonic()
+    harness.say('hello {"strength":0.5}')
+    connected(harness)
+    assert time.monotonic() - before < 1
 
 
 def test_a_late_reader_gets_the_newest_and_the_daemon_its_slots(start: Start, peer: Peer) -> None:
@@ -182,7 +221,7 @@ def test_a_daemon_that_comes_late_or_back_is_found(start: Start, peer: Peer) -> 
     until(harness, lambda s: s.attempts >= 2 and s.trouble == "the daemon is not running")
     again = Peer(peer.path)
     try:
-        harness.say('parameters {"styles":[["invert",1.0]]}')
+        harness.say('hello {"styles":[["invert",1.0]]}')
         connected(harness)
         assert again.living[0].hello["parameters"] == {"styles": [["invert", 1.0]]}
         again.living[0].close()

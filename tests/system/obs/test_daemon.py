@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,6 +160,88 @@ def test_the_style_is_in_the_picture_and_changes_from_three_sides(obs: Obs, scen
     stream = obs.stream("photograph")
     assert (stream["width"], stream["height"]) == (352, 192) and stream["server"].startswith("driftcam")
     assert 0 < stream["latency"]["p50"] < 5000
+
+
+def settings(obs: Obs) -> dict:
+    """Those of the filter on the photograph, as saved."""
+    return obs.remote.call("GetSourceFilter", sourceName="photograph", filterName=FILTER)["filterSettings"]
+
+
+def change(obs: Obs, **values: object) -> None:
+    """As the properties dialogue does."""
+    obs.remote.call("SetSourceFilterSettings", sourceName="photograph", filterName=FILTER, filterSettings=values)
+
+
+def connected(obs: Obs) -> str:
+    """The session of the filter on the photograph, once the plugin has its state."""
+    return poll(lambda: (s := obs.stream("photograph"))["styles"] and s, "the daemon's state")["session"]
+
+
+def follows(other: BusClient, **expected: object) -> dict:
+    """The daemon's parameters, once they are so."""
+
+    def there() -> dict | None:
+        parameters = other.report()["parameters"]
+        return parameters if all(parameters[name] == value for name, value in expected.items()) else None
+
+    return poll(there, f"{expected} in the daemon's parameters")
+
+
+def test_words_given_in_obs_outlive_a_change_elsewhere_and_the_next_slider(
+    obs: Obs, scene: str, daemon: Daemon
+) -> None:
+    words = "a charcoal drawing in fog"
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=RED, prompt=words, **BOLD)
+    with watch(obs, connected(obs)) as other:
+        styles = follows(other, prompts=[[words, 1.0]])["styles"]
+        other.change(strength=0.875)  # as the page does
+        poll(lambda: settings(obs).get("strength") == 0.875, "the strength in the settings")
+        assert settings(obs)["prompt"] == words
+        change(obs, freedom=0.25)
+        assert follows(other, freedom=0.25)["prompts"] == [[words, 1.0]]
+        follows(other, strength=0.875, styles=styles)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"styles": [["dusk", 0.6875], ["weave", 0.3125]]},
+        {"styles": [["dusk", 1.0]], "prompts": [["a fox, in fog at dusk", 1.0], ["embers: dark lava", 0.5]]},
+        {"prompts": [["a quiet harbour", 2.0]]},
+        {"guidance": "self", "seed": 2**40 + 1, "style_image_weight": 0.5},
+    ],
+)
+def test_a_look_given_elsewhere_outlives_sliders_moved_in_obs(obs: Obs, scene: str, daemon: Daemon, look: dict) -> None:
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=GREY, **BOLD)
+    with watch(obs, connected(obs)) as other:
+        other.change(**look)
+        time.sleep(0.3)  # the plugin has heard of it
+        before = follows(other, **look)
+        change(obs, freedom=0.25)
+        change(obs, strength=0.875)
+        after = follows(other, freedom=0.25, strength=0.875)
+        assert after == before | {"freedom": 0.25, "strength": 0.875}
+
+
+def test_a_style_picture_given_elsewhere_outlives_one_taken_back_in_obs(obs: Obs, scene: str, daemon: Daemon) -> None:
+    file = obs.home / "any.png"
+    cv2.imwrite(str(file), np.full((64, 64, 3), 90, np.uint8))
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=GREY, **BOLD)
+    with watch(obs, connected(obs)) as other:
+        poll(lambda: obs.stream("photograph")["results"], "the engine", 60)
+        change(obs, style_image=str(file))
+        follows(other, style_picture=True)
+        change(obs, style_image="")
+        follows(other, style_picture=False)
+        picture = cv2.imencode(".png", np.full((64, 64, 3), (20, 40, 200), np.uint8))[1].tobytes()
+        address = f"http://127.0.0.1:{daemon.port}/api/style-picture?session={other.session}"
+        with urllib.request.urlopen(urllib.request.Request(address, picture, method="PUT"), timeout=20):
+            follows(other, style_picture=True)
+        change(obs, freedom=0.25)
+        assert follows(other, freedom=0.25)["style_picture"]
 
 
 def test_styles_and_presets_come_from_the_daemon(obs: Obs, scene: str, daemon: Daemon) -> None:

@@ -21,8 +21,8 @@ RED, GREEN, BLUE, CYAN = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 255, 255)
 
 @pytest.fixture
 def peer(obs: Obs) -> Iterator[Peer]:
-    """In the place of the daemon."""
-    peer = Peer(obs.home / "runtime" / "driftcam" / "bus.sock")
+    """In the place of the daemon, whose sessions have this size at first."""
+    peer = Peer(obs.home / "runtime" / "driftcam" / "bus.sock", size=(384, 384))
     yield peer
     peer.close()
 
@@ -65,7 +65,8 @@ def test_a_filter_shows_what_the_daemon_makes_and_its_settings_reach_it(obs: Obs
     assert client.hello["format"] == "BGRA8" and client.hello["name"] == FILTER
     assert client.hello["parameters"]["styles"] == [["swap", 1.0]]
     frame = client.frames[-1]
-    assert (frame.width, frame.height) == (client.parameters["width"], client.parameters["height"]) == (512, 288)
+    poll(lambda: (client.frames[-1].width, client.frames[-1].height) == (512, 288), "frames of the source's shape")
+    assert (client.parameters["width"], client.parameters["height"]) == (512, 288)
     assert abs(time.monotonic_ns() - frame.pts) < 20e9, "the time of a frame is CLOCK_MONOTONIC"
 
     change(obs, "source", style="invert", strength=0.25)
@@ -92,6 +93,134 @@ def test_a_style_changed_at_the_daemon_shows_in_the_settings_and_is_not_undone(
     time.sleep(0.3)
     assert not [r for r in client.requests[requests:] if r.type is MessageType.PARAMETERS]
     assert client.parameters["styles"] == [["invert", 1.0]]
+
+
+FIELDS: list[dict] = [
+    {"name": "styles", "group": "Style", "label": "Style", "kind": "styles", "default": [["swap", 1.0]]},
+    {"name": "prompts", "group": "Style", "label": "In words", "kind": "prompts", "default": []},
+    {"name": "negative_prompt", "group": "Style", "label": "Not this", "kind": "text", "default": "", "about": "away"},
+    {
+        **{"name": "strength", "group": "Look", "label": "How strong", "kind": "number", "default": 0.625},
+        **{"low": 0.0, "high": 1.0, "step": 0.25, "about": "much"},
+    },
+    {
+        **{"name": "fit", "group": "More", "label": "Fit", "kind": "choice", "default": "cover"},
+        **{"choices": ["cover", "contain"], "choice_labels": ["cut off", "with borders"]},
+    },
+    {"name": "seed", "group": "More", "label": "Seed", "kind": "integer", "low": 0, "high": 2**63 - 1, "default": 7},
+    {
+        **{"name": "pull", "group": "Tracks", "label": "Pull", "kind": "number", "default": 1.5, "unit": "px"},
+        **{"low": -2.0, "high": 9.0, "step": 0.5, "about": "how hard a track pulls"},
+    },
+    {"name": "hops", "group": "Tracks", "label": "Hops", "kind": "integer", "low": 1, "high": 5, "default": 2},
+    {"name": "width", "group": "More", "label": "Width", "kind": "integer", "low": 64, "high": 512, "default": 256},
+    {"name": "height", "group": "More", "label": "Height", "kind": "integer", "low": 64, "high": 512, "default": 256},
+    {"name": "vector", "group": "Style", "label": "Vector", "kind": "vector", "default": None},
+    {"name": "later", "group": "Look", "label": "Of no session", "kind": "number"},
+]
+
+
+def described(obs: Obs) -> dict[str, dict]:
+    """What the dialogue of the filter shows, by name."""
+    return {entry["name"]: entry for entry in obs.remote.vendor("describe", source="source")["settings"]}
+
+
+def test_the_dialogue_has_what_the_daemons_table_has(obs: Obs, scene: str, peer: Peer) -> None:
+    peer.fields = FIELDS
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source")
+    client = client_of(peer)
+    shown = poll(lambda: "pull" in (shown := described(obs)) and shown, "the table in the dialogue")
+    pull = {"label": "Pull", "about": "how hard a track pulls", "kind": "number", "group": "Tracks"}
+    assert shown["pull"] == {"name": "pull", "low": -2.0, "high": 9.0, "step": 0.5} | pull
+    assert (shown["hops"]["low"], shown["hops"]["high"], shown["hops"]["group"]) == (1, 5, "Tracks")
+    assert shown["fit"]["choices"] == [
+        {"value": "cover", "label": "cut off"},
+        {"value": "contain", "label": "with borders"},
+    ]
+    assert (shown["fit"]["group"], shown["strength"]["group"]) == ("Advanced", "")
+    assert (shown["negative_prompt"]["kind"], shown["negative_prompt"]["label"]) == ("text", "Not this")
+    assert (shown["strength"]["label"], shown["strength"]["step"]) == ("Strength", 0.25)  # translated where it can be
+    assert (shown["detail"]["low"], shown["detail"]["high"]) == (64, 512)
+    assert not {"width", "height", "vector", "styles", "prompts", "later", "freedom"} & set(shown)
+    assert client.hello["parameters"] == {}, "nothing was chosen"
+    changes = [request.body for request in client.requests if request.type is MessageType.PARAMETERS]
+    assert not [body for body in changes if set(body) - {"width", "height"}]
+
+    change(obs, "source", pull=3.5, negative_prompt="fog")
+    poll(lambda: client.parameters["pull"] == 3.5, "a parameter that the plugin never heard of")
+    assert client.requests[-1].body == {"pull": 3.5, "negative_prompt": "fog"}
+    obs.remote.vendor("set", source="source", fit="contain", hops=4)
+    poll(lambda: client.parameters["fit"] == "contain" and client.parameters["hops"] == 4, "those of the request")
+    client.change(seed=2**62 + 1, fit="cover", width=128)
+    poll(lambda: settings(obs, "source").get("seed") == 2**62 + 1, "a change elsewhere in the settings")
+    assert settings(obs, "source")["fit"] == "cover" and "width" not in settings(obs, "source")
+    for request, words in (
+        ({"pull": 9.5}, "pull: give a number from -2 to 9"),
+        ({"hops": 1.5}, "hops: give a whole number from 1 to 5"),
+        ({"fit": "other"}, "fit: choose from: cover contain"),
+        ({"negative_prompt": 3}, "negative_prompt: give a text"),
+    ):
+        with pytest.raises(Exception, match=words):
+            obs.remote.vendor("set", source="source", **request)
+
+
+def test_what_the_next_daemon_does_not_know_is_left_out(obs: Obs, scene: str, peer: Peer) -> None:
+    peer.fields = FIELDS
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="nonsense", pull=3.5, strength=0.25, from_a_newer_version=1)
+    wanted = {"pull": 3.5, "strength": 0.25}
+    poll(lambda: client_of(peer).hello["parameters"] == wanted, "a hello that is not refused")
+    shows(obs, "source", BLUE)
+    stream = obs.stream("source")
+    assert "there is no such style" in stream["refusal"] or "no such parameter" in stream["refusal"]
+
+
+def test_an_older_daemon_has_the_parameters_that_it_always_had(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    shown = described(obs)
+    assert {"strength", "freedom", "steps", "detail", "style", "prompt"} <= set(shown)
+    assert (shown["steps"]["low"], shown["steps"]["high"]) == (1, 8)
+    saved = poll(lambda: "strength" in (s := settings(obs, "source")) and s, "the daemon's values in the settings")
+    assert (saved["strength"], saved["freedom"], saved["steps"]) == (0.8, 0.1, 1), "as the daemon says"
+
+
+def test_a_slider_sends_what_it_is_for_and_nothing_else(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap", prompt="turn")
+    shows(obs, "source", GREEN)
+    client = client_of(peer)
+    poll(lambda: "strength" in settings(obs, "source"), "the daemon's state")
+    client.change(strength=0.5)
+    poll(lambda: settings(obs, "source")["strength"] == 0.5, "the strength in the settings")
+    assert (settings(obs, "source")["prompt"], settings(obs, "source")["style"]) == ("turn", "swap")
+    change(obs, "source", freedom=0.75)
+    poll(lambda: client.parameters["freedom"] == 0.75, "the freedom")
+    assert client.requests[-1].body == {"freedom": 0.75}
+    assert client.parameters["prompts"] == [["turn", 1.0]] and client.parameters["strength"] == 0.5
+    change(obs, "source", prompt="")
+    shows(obs, "source", BLUE)
+    assert client.requests[-1].body == {"styles": [["swap", 1.0]]}
+
+
+def test_a_slider_dragged_elsewhere_and_one_dragged_here_do_not_fight(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    shows(obs, "source", BLUE)
+    client = client_of(peer)
+    poll(lambda: "strength" in settings(obs, "source"), "the daemon's state")
+    for number in range(60):
+        client.change(strength=(number + 1) / 64)
+        change(obs, "source", freedom=(number + 1) / 64)
+        time.sleep(0.01)
+    last = 60 / 64
+    poll(lambda: client.parameters["freedom"] == last, "the freedom at the daemon")
+    poll(lambda: settings(obs, "source")["strength"] == last, "the strength in the settings")
+    time.sleep(0.3)
+    assert (client.parameters["strength"], settings(obs, "source")["freedom"]) == (last, last)
+    assert not [r.body for r in client.requests if r.type is MessageType.PARAMETERS and "strength" in r.body]
 
 
 def test_a_placeholder_of_the_daemon_is_not_shown(obs: Obs, scene: str, peer: Peer) -> None:
