@@ -28,6 +28,11 @@ def recordings_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return _home(environ) / "Videos" / "Driftcam"
 
 
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """For what can be made again."""
+    return _folder(environ, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache")
+
+
 def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
     """For sockets; None where the system gives the user no such folder."""
     if given := environ.get("RUNTIME_DIRECTORY"):

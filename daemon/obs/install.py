@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tarfile
 import tempfile
 from pathlib import Path
 
+from driftcam.daemon.config.folders import cache_folder
 from driftcam.daemon.errors import RunError
 
 NAME = "driftcam"
 LIBRARY = Path("bin") / "64bit" / f"{NAME}.so"
-BUILT = Path(__file__).resolve().parents[2] / "build" / "obs-plugin" / "stage" / NAME
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout, or the installed package, which has the sources too
+SOURCES, CHECKOUT = ROOT / "obs_plugin", (ROOT / "Makefile").is_file()
+BUILT = (ROOT / "build" if CHECKOUT else cache_folder()) / "obs-plugin" / "stage" / NAME
 
 
 def plugin_folder(config: Path) -> Path:
@@ -21,7 +25,7 @@ def plugin_folder(config: Path) -> Path:
 
 
 def install(config: Path, source: Path | None) -> bool:
-    """Install from a folder or a release archive, or what `make obs-plugin` built. False when it is there already.
+    """Install from a folder or a release archive, or what `build_command` built. False when it is there already.
 
     The old one is replaced as a whole, so that an OBS that starts meanwhile finds one of the two.
     Raises `RunError`.
@@ -38,6 +42,15 @@ def install(config: Path, source: Path | None) -> bool:
             os.rename(target, old)
         os.rename(copy, target)
     return True
+
+
+def build_command(checkout: bool = CHECKOUT) -> str:
+    """What fills `BUILT`: the make target, or where there is no Makefile what it does. It needs OBS's headers."""
+    if checkout:
+        return "make obs-plugin"
+    build, prefix = (shlex.quote(str(folder)) for folder in (BUILT.parents[1], BUILT.parent))
+    sources = shlex.quote(str(SOURCES))
+    return f"cmake -S {sources} -B {build} -DCMAKE_INSTALL_PREFIX={prefix} && cmake --build {build} --target install"
 
 
 def uninstall(config: Path) -> bool:
@@ -70,7 +83,7 @@ def _unpacked(source: Path, scratch: Path) -> Path:
         folder = scratch / "archive" / NAME
     if not (folder / LIBRARY).is_file():
         raise RunError(
-            f"there is no plugin in {source}: build it with `make obs-plugin`, or name the folder or release archive "
-            "with --plugin"
+            f"there is no plugin in {source}: build it with `{build_command()}` (needs cmake, gcc, libobs-dev) and run "
+            "this again, or name the folder or release archive with --plugin"
         )
     return folder
