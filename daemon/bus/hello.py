@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +13,10 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT, checked_name
 from driftcam.daemon.session.state import state
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.engines.api.bus import MAX_NAME, SLOTS
+from driftcam.engines.api.bus import MAX_JSON, MAX_NAME, SLOTS, json_bytes
+from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.planes import ALPHA, PICTURE_FORMATS, PixelFormat
+from driftcam.engines.api.styles import STYLE_NAMES
 
 MOST_WIDTH, MOST_HEIGHT = 3840, 2160
 SLOT_BYTES = MOST_WIDTH * MOST_HEIGHT * 12  # a picture and planes beside it; taken only as far as it is written
@@ -104,6 +106,18 @@ def event(session: Session, notice: str, page: str) -> dict[str, Any]:
     parameters, told = session.control.parameters, state(session)
     size = {"width": parameters.width, "height": parameters.height}
     return {**told, **size, "notice": told["reason"] or notice, "page": page}
+
+
+def report(event: dict[str, Any], presets: Sequence[str]) -> dict[str, Any]:
+    """JSON of what answers a REPORT: that of EVENT and what can be chosen, with as many presets as fit."""
+    told: dict[str, Any] = {**event, "styles": list(STYLE_NAMES), "fields": fields_json(), "presets": []}
+    room = MAX_JSON - len(json_bytes(told))
+    for name in presets:
+        room -= len(json_bytes(name)) + 1
+        if room < 0:
+            break
+        told["presets"].append(name)
+    return told
 
 
 def server() -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, event, welcome
+from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, event, report, welcome
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.pictures import session_plane, shrunk
@@ -32,7 +32,6 @@ from driftcam.engines.api.bus import (
     describe,
 )
 from driftcam.engines.api.fitting import fit_image
-from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.planes import (
     ALPHA,
     KNOWN,
@@ -45,7 +44,6 @@ from driftcam.engines.api.planes import (
     Planes,
     planes_json,
 )
-from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.latest import Latest
 
 EVENT_EVERY, EVENT_PAUSE = 0.5, 0.02  # seconds: at most and at least between two
@@ -258,8 +256,7 @@ class BusPeer:
                 await self._set_plane(message.body.get("name"), message)
             case MessageType.REPORT:
                 presets = await self._in_thread(self._presets.names)
-                named = {"styles": list(STYLE_NAMES), "presets": presets}
-                return {**self._state(), **named, "fields": fields_json(), "planes": planes_json(self.session.planes)}
+                return report({**self._state(), "planes": planes_json(self.session.planes)}, presets)
         return self._state()
 
     async def _set_plane(self, name: object, message: Message) -> None:

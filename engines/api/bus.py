@@ -101,9 +101,14 @@ class Message:
     body: dict[str, Any] = field(default_factory=dict)
 
 
+def json_bytes(value: Any) -> bytes:
+    """A value as the bus carries it: UTF-8, so that no text takes more bytes than it must; half a character is `?`."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
 def encode(message: Message) -> bytes:
     """The bytes of `message`. Raises `BusError` when its JSON is too long."""
-    body = json.dumps(message.body, separators=(",", ":")).encode() if message.body else b""
+    body = json_bytes(message.body) if message.body else b""
     if len(body) > MAX_JSON:
         raise BusError(f"JSON of {len(body)} bytes, more than {MAX_JSON}")
     head = HEADER.pack(

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftcam.daemon.bus.hello import report
+from driftcam.engines.api import Parameters
 from driftcam.engines.api.bus import (
     HEADER,
     MAGIC,
@@ -25,7 +27,9 @@ from driftcam.engines.api.bus import (
     SlotPool,
     create_memory,
     encode,
+    json_bytes,
 )
+from driftcam.engines.api.parameters import fields_json
 from driftcam.engines.api.planes import PICTURE_FORMATS, PixelFormat
 
 COUNT, BYTES = 3, 64 * 64 * 3
@@ -111,6 +115,24 @@ def test_an_unknown_type_is_skipped_from_a_newer_minor_version_and_refused_other
 def test_json_that_is_no_object_is_refused(text: bytes) -> None:
     with pytest.raises(BusError, match="JSON"):
         list(Decoder().feed(header(json=len(text)) + text))
+
+
+def test_the_largest_state_and_the_table_fit_beside_as_many_presets_as_have_room() -> None:
+    """Eight prompts of a thousand letters that take four bytes each, five hundred presets with long names."""
+    prompts, names = [["🎨" * 1000, 1.0]] * 8, [f"{number:03}" + "ü" * 61 for number in range(500)]
+    event = {"parameters": Parameters(prompts=prompts).to_dict(), "session": "live", "page": "http://127.0.0.1:8900/"}
+    told = report(event, names)
+    assert told["parameters"] == event["parameters"] and told["fields"] == fields_json()
+    assert told["presets"] == names[: len(told["presets"])] and len(told["presets"]) > 100
+    data = encode(Message(MessageType.REPLY, body=told))
+    assert MAX_JSON - 200 < len(data) - HEADER.size <= MAX_JSON
+    assert report(event, names[:3])["presets"] == names[:3]
+    assert len(json_bytes(fields_json())) < MAX_JSON / 4, "room for the parameters of conditions to come"
+
+
+def test_half_a_character_is_no_reason_to_end_a_connection() -> None:
+    (message,) = Decoder().feed(encode(Message(MessageType.EVENT, body={"notice": "a \ud83c b", "ü": "🎨"})))
+    assert message.body == {"notice": "a ? b", "ü": "🎨"}
 
 
 def test_json_without_end_is_refused_before_it_is_stored() -> None:
