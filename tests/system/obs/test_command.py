@@ -179,3 +179,10 @@ def test_the_websockets_settings_of_old_and_new_obs_are_read(tmp_path: Path) -> 
     (folder / "config.json").write_text(json.dumps(values))
     new = read_websocket(tmp_path)
     assert new is not None and (new.port, new.password) == (4461, "")
+
+
+def test_without_a_makefile_the_commands_that_build_the_plugin_are_told() -> None:
+    assert install.build_command(checkout=True) == "make obs-plugin"
+    words = install.build_command(checkout=False).split()
+    assert words[:2] == ["cmake", "-S"] and (Path(words[2]) / "CMakeLists.txt").is_file()
+    assert words[5] == f"-DCMAKE_INSTALL_PREFIX={install.BUILT.parent}"
