@@ -50,7 +50,9 @@ class Painter:
 
 def photographs() -> tuple[np.ndarray, np.ndarray]:
     """A face and a frame of the clip, square, (SIDE, SIDE, 3) u8 RGB."""
-    face = cv2.imread(str(FACE))[:340, 64:404]
+    portrait = cv2.imread(str(FACE))
+    assert portrait is not None, f"there is no picture {FACE}"
+    face = portrait[:340, 64:404]
     capture = cv2.VideoCapture(str(CLIP))
     capture.set(cv2.CAP_PROP_POS_FRAMES, CLIP_FRAME)
     frame = capture.read()[1]
