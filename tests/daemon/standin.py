@@ -59,7 +59,10 @@ class Engine:
         self._image[...] = 0  # a result is only valid until the next call: whoever kept it sees black
         self._image = cv2.resize(255 - frame, (self._parameters.width, self._parameters.height))
         self._count += 1
-        return [Stylised(self._image, pts, self._count - 1)]
+        if "depth" in planes:
+            self._image[...] = (planes["depth"] >> 8)[..., None]
+        alpha = {"alpha": planes["mask"]} if "mask" in planes else NO_PLANES
+        return [Stylised(self._image, pts, self._count - 1, planes=alpha)]
 
     @staticmethod
     def _check(parameters: Parameters) -> None:

@@ -127,6 +127,10 @@ def frame(slot: int = 0, **fields: Any) -> Message:
     return Message(MessageType.FRAME, slot, **shape | fields)
 
 
+def plane(**fields: Any) -> dict[str, Any]:
+    return {"name": "mask", "format": "GRAY8", "width": 8, "height": 8, "stride": 8, "offset": 192} | fields
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -138,6 +142,13 @@ def frame(slot: int = 0, **fields: Any) -> Message:
         [frame(pixel_format=9)],
         [frame(width=16_384, height=16_384, stride=49_152, payload_size=2**62)],
         [Message(MessageType.STYLE_PICTURE, slot=2)],
+        [Message(MessageType.PLANE, slot=2, width=3, body={"name": "style_picture"})],
+        [frame(pixel_format=PixelFormat.GRAY8)],
+        [frame(body={"planes": "mask"})],
+        [frame(body={"planes": [plane(offset=64)]})],
+        [frame(body={"planes": [plane(offset=SLOT_BYTES)]})],
+        [frame(body={"planes": [plane(format="GRAY16", stride=16)]})],
+        [frame(body={"planes": [plane(name="style_picture")]})],
         [Message(MessageType.HELLO)],
         [Message(MessageType.OPEN)],
         [Message(MessageType.EVENT)],
@@ -253,12 +264,28 @@ any_message = st.builds(
     small | u32,
     bodies,
 )
-near_frame = st.builds(
-    lambda slot, w, h, extra, kind, pts: frame(
-        slot, width=w, height=h, stride=3 * w + extra, payload_size=(3 * w + extra) * h, pixel_format=kind, pts=pts
+near_plane = st.builds(
+    lambda name, kind, w, h, extra, offset: plane(
+        name=name, format=kind, width=w, height=h, stride=2 * w + extra, offset=64 * offset
     ),
-    *(st.integers(0, 3), st.integers(1, 300), st.integers(1, 300), st.integers(0, 90), st.integers(1, 2)),
+    st.sampled_from(["mask", "alpha", "depth", "control", "rgb", "x", 3]),
+    st.sampled_from([kind.name for kind in PixelFormat]),
+    *(st.integers(0, 300), st.integers(0, 300), st.integers(0, 99), st.integers(-1, 9000)),
+)
+near_frame = st.builds(
+    lambda kind_of, slot, w, h, extra, kind, pts, planes, name: Message(
+        kind_of,
+        slot,
+        *(w, h, 3 * w + extra, kind),
+        pts=pts,
+        payload_size=(3 * w + extra) * h,
+        body=({"planes": planes} if planes else {}) | ({"name": name} if name else {}),
+    ),
+    st.sampled_from([MessageType.FRAME, MessageType.FRAME, MessageType.PLANE]),
+    *(st.integers(0, 3), st.integers(1, 300), st.integers(1, 300), st.integers(0, 90), st.integers(1, 4)),
     st.integers(-(2**63), 2**63 - 1),
+    st.lists(near_plane, max_size=3) | st.builds(lambda: [plane(width=1, height=1, offset=64 * 9000)]),
+    st.sampled_from(["", "style_picture", "mask"]),
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import stat
 import subprocess
 import sys
@@ -16,13 +18,14 @@ import numpy as np
 import pytest
 
 from driftcam.daemon.bus.server import BusServer
+from driftcam.daemon.engine.port import Port
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.presets import Presets
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import MAGIC, MAJOR, MINOR, Message, MessageType, encode
 from driftcam.engines.api.bus_client import BusClient
-from driftcam.engines.api.planes import PixelFormat
+from driftcam.engines.api.planes import NO_PLANES, PixelFormat, Planes
 from tests.daemon import standin
 from tests.daemon.conftest import IMPATIENT, ROOT
 
@@ -71,11 +74,11 @@ def picture(value: int, channels: int = 3, size: tuple[int, int] = SIZE) -> np.n
     return image
 
 
-def through(client: BusClient, image: np.ndarray, pts: int) -> np.ndarray:
+def through(client: BusClient, image: np.ndarray, pts: int, planes: Planes = NO_PLANES) -> np.ndarray:
     """What becomes of `image`; offered again until the engine is there."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        client.send(image, pts)
+        client.send(image, pts, planes)
         try:
             result, came = client.receive(timeout=0.1)
         except TimeoutError:
@@ -299,16 +302,167 @@ async def test_a_session_that_is_closed_hangs_up_on_its_clients(bus: Bus) -> Non
     client.close()
 
 
-@pytest.mark.parametrize("language", ["python", "c"])
+def ramp(width: int, height: int) -> np.ndarray:
+    return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+
+
+async def test_planes_reach_the_engine_and_come_back_with_the_result(bus: Bus) -> None:
+    def work() -> None:
+        with bus.client("filter", alpha=True) as client:
+            mask = ramp(*SIZE)
+            result = through(client, picture(200), 1, {"mask": mask})
+            np.testing.assert_array_equal(result, 255 - picture(200))
+            np.testing.assert_array_equal(client.planes["alpha"], mask)
+            depth = np.full((SIZE[1], SIZE[0]), 77 << 8, np.uint16)
+            assert (through(client, picture(200), 2, {"depth": depth}) == 77).all()
+            assert client.planes == {}
+            # planes of another size cover the same view; one that nobody reads is left out
+            through(client, picture(9, size=(192, 128)), 3, {"mask": ramp(48, 32), "control": picture(3)})
+            np.testing.assert_allclose(client.planes["alpha"].astype(int), mask, atol=6)
+
+    await in_thread(work)
+
+
+async def test_planes_are_cropped_as_the_picture_is(bus: Bus) -> None:
+    def work() -> None:
+        with bus.client("filter", alpha=True) as client:
+            wide = np.zeros((64, 192, 3), np.uint8)  # a quarter is cut off on both sides
+            mask = np.zeros((32, 96), np.uint8)
+            mask[:, 24:72] = 255
+            through(client, wide, 1, {"mask": mask})
+            assert (client.planes["alpha"] == 255).all()
+
+    await in_thread(work)
+
+
+@pytest.mark.parametrize("size", [SIZE, (192, 128)])
+async def test_bgra_keeps_its_alpha_for_who_asks_for_it(bus: Bus, size: tuple[int, int]) -> None:
+    def work() -> None:
+        with bus.client("filter", pixel_format=PixelFormat.BGRA8, alpha=True) as client:
+            image = picture(9, 4, size)
+            image[..., 3] = ramp(*size)
+            np.testing.assert_allclose(through(client, image, 1)[..., 3].astype(int), ramp(*SIZE), atol=2)
+        with bus.client("filter", "other", pixel_format=PixelFormat.BGRA8) as client:
+            assert (through(client, image, 1)[..., 3] == 255).all()
+
+    await in_thread(work)
+
+
+async def test_what_nobody_reads_is_not_even_copied(bus: Bus) -> None:
+    offered = []
+
+    def work() -> None:
+        with bus.client("filter", pixel_format=PixelFormat.BGRA8) as client:
+            through(client, picture(9, 4), 1)
+            stream = bus.core.supervisor.streams[0]
+            there = stream.offer
+            stream.offer = lambda frame: offered.append(frame) or there(frame)
+            through(client, picture(9, 4), 2, {"alpha": ramp(*SIZE), "control": picture(3)})
+
+    await in_thread(work)
+    assert offered and all(not frame.planes for frame in offered)
+
+
+async def test_a_session_plane_is_given_and_taken_away(bus: Bus) -> None:
+    def work() -> None:
+        with bus.client("filter") as client:
+            through(client, picture(1), 1)
+            read = {plane["name"]: plane["read"] for plane in client.report()["planes"]}
+            assert read == {
+                **{"rgb": True, "alpha": False, "mask": True, "style_map": False, "control": False, "depth": True},
+                "style_picture": True,
+            }
+            assert client.set_plane("style_picture", picture(7))["parameters"]["style_picture"] is True
+            assert client.set_plane("style_picture", None)["parameters"]["style_picture"] is False
+            for name, words in [("mask", "belongs to a frame"), ("nonsense", "there is no such plane"), (7, "no such")]:
+                for image in (None, picture(3)):
+                    with pytest.raises(ParameterError, match=words):
+                        client.set_plane(name, image)
+            through(client, picture(1), 2)  # every slot came back
+
+    await in_thread(work)
+
+
+async def test_a_session_plane_is_given_again_to_the_next_engine(bus: Bus) -> None:
+    def work() -> list[str]:
+        with bus.client("filter") as client:
+            through(client, picture(1), 1)
+            client.set_plane("style_picture", picture(7))
+            stream = bus.core.supervisor.streams[0]
+            again: list[str] = []
+            there = Port.set_plane
+
+            async def told(port: Port, name: str, image: np.ndarray | None) -> dict:
+                changes = await there(port, name, image)
+                again.append(f"{name} {changes['style_vector'][1]:.0f}")
+                return changes
+
+            Port.set_plane = told  # type: ignore[method-assign]
+            try:
+                for pts in (2, 1000):
+                    os.kill(stream._process.pid, signal.SIGKILL)
+                    through(client, picture(1), pts)
+                    if pts == 2:
+                        assert client.change(style_vector=None)["parameters"]["style_picture"] is False
+            finally:
+                Port.set_plane = there  # type: ignore[method-assign]
+            return again
+
+    assert await in_thread(work) == ["style_picture 7"]  # not once more after its style was taken away
+
+
+async def test_the_style_picture_of_an_old_client_is_still_taken(bus: Bus) -> None:
+    def work() -> None:
+        with bus.client("filter") as client:
+            through(client, picture(1), 1)
+            client._request += 1
+            old = Message(MessageType.STYLE_PICTURE, sequence=client._request)
+            assert client._send_picture(picture(7), old)
+            assert client._answer(client._request)["parameters"]["style_picture"] is True
+
+    await in_thread(work)
+
+
+async def test_an_old_client_gets_messages_as_it_knows_them(bus: Bus) -> None:
+    """Byte for byte, but for the minor version: a RESULT without JSON, the same payload, opaque alpha."""
+    told: list[Message] = []
+
+    def work() -> None:
+        with bus.client("filter", pixel_format=PixelFormat.BGRA8) as client:
+            through(client, picture(200, 4), pts=1)
+            client.send(picture(100, 4), pts=2)
+            end = time.monotonic() + 10
+            while client._result is None or client._result.pts != 2:
+                assert time.monotonic() < end
+                client._read(0.1)
+            told.append(client._result)
+
+    await in_thread(work)
+    width, height = SIZE
+    shape = {"width": width, "height": height, "stride": 4 * width, "payload_size": 4 * width * height}
+    assert told == [
+        Message(MessageType.RESULT, told[0].slot, pixel_format=2, sequence=told[0].sequence, pts=2, body={}, **shape)
+    ]
+
+
+@pytest.mark.parametrize("planes", [["mask"], "alpha", {"alpha": 1}, 3])
+async def test_only_alpha_can_be_asked_for(bus: Bus, planes: Any) -> None:
+    (answer,) = await exchange(bus, encode(Message(MessageType.HELLO, body={"role": "source", "planes": planes})))
+    assert (answer.type, answer.body["field"]) == (MessageType.ERROR, "planes")
+
+
+@pytest.mark.parametrize("language", ["python", "c", "c of version 1.0"])
 async def test_the_examples_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     bus = Bus(tmp_path / "driftcam")
     try:
         command: list = [sys.executable, "-m", "scripts.examples.source"]
-        if language == "c":
+        if language != "python":
             command = [tmp_path / "source"]
-            code = ROOT / "scripts/examples/source.c"
-            flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "obs_plugin"]
+            old = ROOT / "tests" / "data" / "bus_1_0"
+            code, header = (old, old) if "1.0" in language else (ROOT / "scripts" / "examples", ROOT / "obs_plugin")
+            code = code / "source.c"
+            flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I", header]
             try:
                 subprocess.run(["cc", *flags, code, "-o", command[0]], check=True)
             except FileNotFoundError:

@@ -140,6 +140,35 @@ async def test_a_picture_becomes_the_style_and_is_taken_away_again(daemon: Daemo
     assert (await response.json())["parameters"]["style_picture"] is False
 
 
+async def test_a_session_plane_is_given_and_taken_away(daemon: Daemon, client: TestClient) -> None:
+    data = cv2.imencode(".png", np.full((900, 700, 3), (0, 0, 250), np.uint8))[1].tobytes()
+    response = await client.put("/api/planes/style_picture", data=data)
+    assert (await response.json())["parameters"]["style_picture"] is True
+    assert daemon.session.control.parameters.style_vector[:3] == (250.0, 0.0, 0.0)
+    planes = {plane["name"]: plane for plane in await (await client.get("/api/planes")).json()}
+    assert (planes["style_picture"]["lifetime"], planes["style_picture"]["read"]) == ("session", True)
+    assert (planes["control"]["lifetime"], planes["control"]["read"]) == ("frame", False)
+    response = await client.delete("/api/planes/style_picture")
+    assert (await response.json())["parameters"]["style_picture"] is False
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "field", "words"),
+    [
+        ("style_picture", b"no picture", "style_picture", "not a picture"),
+        ("mask", b"", "plane", "belongs to a frame"),
+        ("nonsense", b"", "plane", "choose from: style_picture"),
+    ],
+)
+async def test_what_is_no_session_plane_is_refused(
+    client: TestClient, path: str, data: bytes, field: str, words: str
+) -> None:
+    response = await client.put(f"/api/planes/{path}", data=data)
+    error = await response.json()
+    assert (response.status, error["field"]) == (422, field)
+    assert words in error["message"]
+
+
 async def test_what_is_no_picture_is_refused(daemon: Daemon, client: TestClient) -> None:
     for data in (b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(100), b"not a picture" * 100):
         response = await client.put("/api/style-picture", data=data)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from driftcam.engines.api import Parameters
-from driftcam.engines.api.fitting import blacken_bars, fit_image, part_and_place, place_in
+from driftcam.engines.api.fitting import blacken_bars, fit_image, fit_plane, part_and_place, place_in
 from driftcam.engines.api.parameters import TABLE
 from driftcam.engines.engine import Engine
 
@@ -109,3 +110,22 @@ def test_the_engine_as_a_library_fits_as_it_is_told(engine: Engine, fit: str) ->
     if fit == "contain":
         assert not result[:16].any() and not result[48:].any(), "the model paints nothing on the bars"
         assert (result[16:48].mean((1, 2)) > 20).all()
+
+
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+@pytest.mark.parametrize("scale", [1, 2, 0.5])
+def test_a_plane_of_any_size_shows_what_its_picture_shows(fit: str, scale: float) -> None:
+    picture = np.zeros((80, 160, 3), np.uint8)
+    picture[20:60, 40:120] = 255
+    plane = cv2.resize(picture[..., 0], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    shown = fit_image(picture, 96, 96, fit)[..., 0].astype(int)
+    for nearest in (False, True):
+        fitted = fit_plane(plane, (160, 80), 96, 96, fit, nearest=nearest)
+        assert np.abs(fitted.astype(int) - shown).mean() < 6
+        assert not nearest or set(np.unique(fitted)) <= {0, 255}
+
+
+def test_a_plane_that_fits_is_not_copied_and_a_pixel_is_enough_for_one() -> None:
+    plane = np.full((8, 8), 60_000, np.uint16)
+    assert fit_plane(plane, (8, 8), 8, 8, "cover") is plane
+    assert (fit_plane(plane[:1, :1], (640, 480), 64, 64, "cover") == 60_000).all()
