@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from driftcam.daemon.frames import Picture, Result, model_size
+from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import Sessions
 from driftcam.daemon.sound import Chunk, Sound
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.sizes import model_size
 from driftcam.webrtc.operation import Refused
 from driftcam.webrtc.stream import Listener, Stream
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,9 +11,6 @@ import numpy as np
 
 from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, fit_plane, place_in
 from driftcam.engines.api.planes import ALPHA, Plane, Planes, Scaling, no_planes
-
-DEFAULT_AREA = 384 * 384
-GRAIN = 32  # pixels per cell of the model's coarsest level
 
 
 @dataclass(frozen=True)
@@ -57,15 +53,6 @@ class Result:
     process_ms: float
     arrived: int
     planes: Planes = field(default_factory=no_planes)
-
-
-def model_size(width: int, height: int, area: int = DEFAULT_AREA) -> tuple[int, int]:
-    """The model's (width, height) for a source: its shape, about `area` pixels, whole cells of the model."""
-    scale = math.sqrt(area / (width * height))
-    low, high = 64, 1024
-    sides = (round(side * scale / GRAIN) * GRAIN for side in (width, height))
-    fitted_width, fitted_height = (min(max(side, low), high) for side in sides)
-    return fitted_width, fitted_height
 
 
 def fitted(

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from driftcam.daemon.config.folders import recordings_folder
 from driftcam.daemon.config.specs import Spec, parse_listen, parse_sink, parse_source
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Result, model_size
+from driftcam.daemon.frames import Result
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.feed import feed
@@ -32,6 +32,7 @@ from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.planes import STYLE_PICTURE
+from driftcam.engines.api.sizes import model_size
 
 if TYPE_CHECKING:
     from driftcam.daemon.web import Web
@@ -48,7 +49,8 @@ class Options:
         source: such as `clip:PATH`, `webcam`, `test`; all in `daemon.config.specs.SOURCES`.
         sinks: any of `file:PATH`, `page`, `virtualcam[:DEVICE]`, as in `daemon.config.specs.SINKS`.
         parameters: at the start; the page changes them.
-        size: (width, height) of the model's picture; None follows the shape of the source.
+        size: (width, height) of the model's picture. `auto` is the largest that this machine runs live, in the shape of
+            the source; None is that for a live picture, and for a clip into a file the default area.
         style_image: a picture whose style is used.
         frames: end after so many results.
         compare: a file shows the frame beside the result.
@@ -61,7 +63,7 @@ class Options:
     source: str
     sinks: tuple[str, ...]
     parameters: Parameters = field(default_factory=Parameters)
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] | Literal["auto"] | None = None
     style_image: Path | None = None
     frames: int | None = None
     compare: bool = False
@@ -186,9 +188,11 @@ class _Run:
         options, sink_specs = self._options, self._sink_specs
         self._source: Source = await asyncio.to_thread(open_source, self._source_spec, self._notify_from_thread)
         info = self._source.info
-        width, height = options.size or model_size(info.width, info.height)
-        parameters = options.parameters.replace(width=width, height=height)
         self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
+        self._core.sessions.auto_size = options.size == "auto" or (options.size is None and self._live)
+        given = options.size if isinstance(options.size, tuple) else None
+        width, height = given or model_size(info.width, info.height)
+        parameters = options.parameters.replace(width=width, height=height)
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
         self._lease = self._session.ingest.claim(options.source, yields=True)
         self._lease.sound = self._source.sound

@@ -13,7 +13,7 @@ from driftcam.daemon.bus.server import BusServer
 from driftcam.daemon.config.config import Config, differences
 from driftcam.daemon.config.file import ConfigError
 from driftcam.daemon.config.folders import state_folder
-from driftcam.daemon.config.specs import parse_address, parse_sink, parse_size, parse_source
+from driftcam.daemon.config.specs import parse_address, parse_model_size, parse_sink, parse_source
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.errors import RunError
@@ -70,6 +70,7 @@ class Service:
     async def open(self) -> None:
         """Raises `ParameterError` or `RunError` for what cannot work; what may come later is waited for."""
         config = self._config
+        self._leave_size_open(config)
         self._session = self.core.sessions.open(DEFAULT, self._first_parameters(config))
         for problem in await asyncio.to_thread(self._web.presets.damaged):
             log.warning("%s", problem)
@@ -125,6 +126,7 @@ class Service:
         self._logs.set_level(new.log.level)
         self._web.recordings.folder, self._web.recordings.name = recording.folder, recording.name
         self._web.limit(server.requests_per_second, server.viewers)
+        self._leave_size_open(new)
         if {"live.source", "live.size"} & set(changed):
             await self._close(RetryingSource)
             self._open_source(new)
@@ -148,7 +150,7 @@ class Service:
 
     def _open_source(self, config: Config) -> None:
         if config.live.source:
-            size = parse_size(config.live.size) if config.live.size else None
+            size = parse_model_size(config.live.size)
             spec = parse_source(config.live.source)
             self._retrying.append(RetryingSource(spec, self._session, size, self.core.notify))
 
@@ -193,6 +195,11 @@ class Service:
         log.info("HTTPS with a certificate of our own, of which browsers warn once; SHA-256 %s", fingerprint)
         return certificate, key
 
+    def _leave_size_open(self, config: Config) -> None:
+        """Or not: sessions get the size that was written down, and else the largest that runs live."""
+        written = config.live.parameters.keys() & {"width", "height"}
+        self.core.sessions.auto_size = parse_model_size(config.live.size) is None and not written
+
     def _first(self) -> Parameters:
         return self._first_parameters(self._config)
 
@@ -204,7 +211,6 @@ class Service:
     @staticmethod
     def _first_parameters(config: Config) -> Parameters:
         parameters = config.live.first_parameters()
-        if config.live.size:
-            width, height = parse_size(config.live.size)
-            parameters = parameters.replace(width=width, height=height)
+        if size := parse_model_size(config.live.size):
+            parameters = parameters.replace(width=size[0], height=size[1])
         return parameters

@@ -11,10 +11,13 @@ import torch
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.api.planes import Planes
+from driftcam.engines.backends import open_backend
+from driftcam.engines.backends.openvino_backend import cache_folder
 from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.plan import may_share
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.engine import Engine, Stylised
+from driftcam.engines.live_size import LiveSize, Memory, calm, measure
 from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models
 from driftcam.engines.numba_kernels import compile_kernels
@@ -44,6 +47,21 @@ class EngineHost:
     def open(self, parameters: Parameters) -> Engine:
         """A further stream. Raises `ParameterError`."""
         return Engine(parameters, model=self._model, backend=self._backend, models=self._models)
+
+    def live_size(self, parameters: Parameters, *, alone: bool) -> LiveSize:
+        """The largest size that runs live with such `parameters`, measured once on a machine. Raises `ParameterError`.
+
+        `alone`: no stream runs meanwhile. Beside others it is measured in what they leave, on networks of its own, and
+        not remembered; nor is it on a machine that is busy with something else.
+        """
+        memory = Memory(cache_folder(), f"{open_backend(self._backend).describe()} | {self._model}")
+        found = memory.load(parameters)
+        if found is None:
+            models = self._models if alone else Models()
+            found = measure(lambda at: Engine(at, model=self._model, backend=self._backend, models=models), parameters)
+            if alone and calm():
+                memory.save(parameters, found)
+        return found
 
     def free_mb(self) -> int | None:
         """Memory that is left where the networks run, if it is not the machine's own."""

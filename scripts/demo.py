@@ -17,8 +17,8 @@ import numpy as np
 
 from driftcam import Engine, Parameters
 from driftcam.daemon.commands.progress import ProgressBar
-from driftcam.daemon.frames import model_size
 from driftcam.daemon.run import Options, Report, run_async
+from driftcam.engines.api.sizes import model_size
 from driftcam.engines.api.styles import STYLE_NAMES
 
 CLIP = Path(__file__).parent / "clips" / "bigbuckbunny.mp4"

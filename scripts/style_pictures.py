@@ -15,12 +15,12 @@ import numpy as np
 
 from driftcam import Engine, Parameters
 from driftcam.engines.api.styles import STYLE_NAMES
+from scripts.demo import CLIP, SHEET_FRAME, frame_of
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "webrtc" / "page" / "styles"
 DOCS = ROOT / "docs" / "embedded"
 FACE = ROOT / "tests" / "data" / "astronaut.jpg"
-CLIP, CLIP_FRAME = ROOT / "scripts" / "clips" / "bigbuckbunny.mp4", 60
 SIDE, TILE, THUMBNAIL = 512, 192, (160, 120)
 COLUMNS = 9
 
@@ -50,14 +50,11 @@ class Painter:
 
 def photographs() -> tuple[np.ndarray, np.ndarray]:
     """A face and a frame of the clip, square, (SIDE, SIDE, 3) u8 RGB."""
-    portrait = cv2.imread(str(FACE))
-    assert portrait is not None, f"there is no picture {FACE}"
-    face = portrait[:340, 64:404]
-    capture = cv2.VideoCapture(str(CLIP))
-    capture.set(cv2.CAP_PROP_POS_FRAMES, CLIP_FRAME)
-    frame = capture.read()[1]
+    face = cv2.imread(str(FACE))
+    assert face is not None
+    frame = frame_of(CLIP, SHEET_FRAME)
     left = (frame.shape[1] - frame.shape[0]) // 2
-    return _square(face), _square(frame[:, left : left + frame.shape[0]])
+    return _square(face[:340, 64:404, ::-1]), _square(frame[:, left : left + frame.shape[0]])
 
 
 def axes(painter: Painter, subjects: list[tuple[np.ndarray, str]]) -> np.ndarray:
@@ -99,7 +96,7 @@ def save(path: Path, picture: np.ndarray, quality: int) -> None:
 
 
 def _square(picture: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[..., ::-1])
+    return np.ascontiguousarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Hello:
         size: (width, height) of the pictures a sink wants, or None for the model's.
         alpha: results are to have the alpha of their frames.
         parameters: of a session that this client opens.
+        own_size: the client gave the size of the model's picture.
     """
 
     role: Role
@@ -55,6 +56,7 @@ class Hello:
     size: tuple[int, int] | None
     alpha: bool
     parameters: Parameters
+    own_size: bool = False
 
 
 def parse_hello(body: Mapping[str, Any], defaults: Parameters) -> Hello:
@@ -74,7 +76,9 @@ def parse_hello(body: Mapping[str, Any], defaults: Parameters) -> Hello:
     session = checked_name(body.get("session", DEFAULT))
     changes = body.get("parameters")
     parameters = changed(defaults, changes) if changes else defaults
-    return Hello(Role(role), session, name, PixelFormat[pixel_format], _size(body), bool(planes), parameters)
+    own_size = isinstance(changes, dict) and not changes.keys().isdisjoint({"width", "height"})
+    how = PixelFormat[pixel_format]
+    return Hello(Role(role), session, name, how, _size(body), bool(planes), parameters, own_size)
 
 
 def _size(body: Mapping[str, Any]) -> tuple[int, int] | None:

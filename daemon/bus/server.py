@@ -144,7 +144,7 @@ class BusServer:
             if not hello.role.gives:
                 names = ", ".join(session.name for session in self._sessions) or "none is open"
                 raise ParameterError("session", hello.session, f"there is no such session ({names})")
-            session = self._sessions.open(hello.session, hello.parameters)
+            session = self._sessions.open(hello.session, hello.parameters, own_size=hello.own_size)
             self._own.add(session)
         try:
             with session.ingest.claim(hello.name) if hello.role.gives else contextlib.nullcontext() as lease:

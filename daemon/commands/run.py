@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--sink", required=True, action="append", dest="sinks", metavar="KIND[:WHICH]", help=sinks)
     add_flags(run, without=("width", "height"))
     run.add_argument("--style-image", type=Path, metavar="PATH", help="a picture whose style is used")
-    run.add_argument("--size", metavar="N|WxH", help="of the model's picture; the source's shape without it")
+    run.add_argument("--size", metavar="auto|N|WxH", help="of the model's picture, or auto: the largest that runs live")
     run.add_argument("--frames", type=int, metavar="N", help="end after so many")
     run.add_argument("--compare", action="store_true", help="files show the source beside the result")
     run.add_argument("--listen", metavar="HOST:PORT", help="address of the page (127.0.0.1:8900)")
@@ -47,7 +47,7 @@ def _parameters(options: argparse.Namespace, model: ModelFiles) -> Parameters:
 def main(arguments: argparse.Namespace) -> int:
     """Returns the exit status. Raises `ParameterError` or `RunError`."""
     from driftcam.daemon.commands.progress import ProgressBar
-    from driftcam.daemon.config.specs import parse_size
+    from driftcam.daemon.config.specs import parse_model_size
     from driftcam.daemon.run import DEFAULT_LISTEN, Options, run_async
 
     if arguments.frames is not None and arguments.frames < 1:
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
         source=arguments.source,
         sinks=tuple(arguments.sinks),
         parameters=_parameters(arguments, model),
-        size=parse_size(arguments.size) if arguments.size else None,
+        size=(parse_model_size(arguments.size) or "auto") if arguments.size else None,
         style_image=arguments.style_image,
         frames=arguments.frames,
         compare=arguments.compare,

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from driftcam.daemon.admission import Limits
 from driftcam.daemon.changes import changed
 from driftcam.daemon.config.folders import recordings_folder, state_folder
-from driftcam.daemon.config.specs import is_loopback, parse_address, parse_sink, parse_size, parse_source
+from driftcam.daemon.config.specs import is_loopback, parse_address, parse_model_size, parse_sink, parse_source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
 from driftcam.webrtc.settings import Bitrates, IceServer, SettingError, Settings
@@ -112,14 +112,15 @@ class Live(Section):
     Attributes:
         source: as after `driftcam run --source`; empty waits for a browser, OBS or another program.
         sinks: devices, as after `driftcam run --sink`; the page is always there.
-        size: N or WIDTHxHEIGHT of the model's picture; empty follows the source.
+        size: N or WIDTHxHEIGHT of the model's picture; auto is the largest that this machine runs at 20 frames a
+            second, in the shape of the source.
         style_image: a picture whose style is used.
         parameters: any parameter and its first value, and `prompt`.
     """
 
     source: Annotated[str, _as_given(lambda text: text and parse_source(text))] = ""
     sinks: tuple[Annotated[str, _as_given(_device_sink)], ...] = ()
-    size: Annotated[str, _as_given(lambda text: text and parse_size(text))] = ""
+    size: Annotated[str, _as_given(parse_model_size)] = "auto"
     style_image: FilePath | None = None
     parameters: Annotated[dict[str, Any], _as_given(lambda given: given and changed(Parameters(), given))] = {}
 

@@ -110,6 +110,16 @@ def parse_size(text: str) -> tuple[int, int]:
     raise ParameterError("size", text, "write N or WIDTHxHEIGHT in pixels, for example 384 or 512x288")
 
 
+def parse_model_size(text: str) -> tuple[int, int] | None:
+    """As `parse_size`; None for `auto`, or nothing. Raises `ParameterError`."""
+    if text.strip().lower() in ("", "auto"):
+        return None
+    try:
+        return parse_size(text)
+    except ParameterError as error:
+        raise ParameterError("size", text, f"{error.advice}, or auto") from None
+
+
 def parse_listen(text: str) -> tuple[str, int]:
     """`HOST:PORT` to (host, port). Raises `ParameterError` for anything but this machine itself."""
     host, port = parse_address(text)

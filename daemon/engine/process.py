@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from driftcam.daemon.engine.port import Listener, Port
 from driftcam.daemon.measure import oom_kills
@@ -143,9 +143,18 @@ class EngineProcess:
             raise EngineGone(self.gone.result())
 
     async def open(
-        self, number: int, parameters: Parameters, live: bool, listener: Listener, timeout: float
-    ) -> tuple[Port, str]:
-        """A further stream, and the engine's own words on its backend.
+        self,
+        number: int,
+        parameters: Parameters,
+        live: bool,
+        listener: Listener,
+        timeout: float,
+        *,
+        auto_size: bool = False,
+    ) -> tuple[Port, dict[str, Any]]:
+        """A further stream, and what the engine tells of it: `backend` in its own words.
+
+        `auto_size`: the engine may choose another size; it tells `area` and, in words, `size`.
 
         Raises `ParameterError` where the engine refuses a value, `EngineGone` where it does not come to it.
         """
@@ -153,6 +162,7 @@ class EngineProcess:
         source, sink = (SlotPool(fd, SLOTS, SLOT_BYTES) for fd in fds)
         port = self.ports[number] = Port(number, (source, sink), self._wire.send, self.ask, listener)
         body = {"slots": SLOTS, "slot_bytes": SLOT_BYTES, "live": live, "parameters": parameters.to_dict()}
+        body["auto_size"] = auto_size
         try:
             async with asyncio.timeout(timeout):
                 reply = await self.ask(Message(MessageType.OPEN, stream=number, body=body), fds)
@@ -164,7 +174,7 @@ class EngineProcess:
             raise
         planes = [Plane.from_dict(described) for described in reply.body.get("planes", [])]
         port.planes = {plane.name: plane for plane in planes}
-        return port, str(reply.body.get("backend", ""))
+        return port, reply.body
 
     def close_port(self, port: Port) -> None:
         """The stream has ended."""

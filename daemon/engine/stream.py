@@ -24,6 +24,7 @@ from driftcam.daemon.frames import Picture, Result
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import BusError, Message, MessageType
 from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
+from driftcam.engines.api.sizes import alike, model_size
 
 if TYPE_CHECKING:
     from driftcam.daemon.engine.supervisor import Supervisor
@@ -60,11 +61,22 @@ class Stream:
         broken: why the engine is spared this stream, or empty.
         awaited: somebody waits for it and will hear of a failure.
         dropped: frames that a newer one replaced or nobody took.
-        on_going_back: called with the parameters that are used instead, when the last change kills every engine.
+        on_other_parameters: called with those that are used instead: the engine chose the size, or the last change
+            killed every engine.
+        auto_size: the engine is to choose the size when it takes the stream up.
     """
 
-    def __init__(self, number: int, name: str, parameters: Parameters, live: bool, supervisor: Supervisor) -> None:
-        self.number, self.name, self.live = number, name, live
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        parameters: Parameters,
+        live: bool,
+        supervisor: Supervisor,
+        *,
+        auto_size: bool = False,
+    ) -> None:
+        self.number, self.name, self.live, self.auto_size = number, name, live, auto_size
         self._supervisor = supervisor
         self._parameters = parameters
         self._planes: dict[str, HeldPlane] = {}
@@ -84,7 +96,7 @@ class Stream:
         self.broken = ""
         self.awaited = False
         self.dropped = 0
-        self.on_going_back: Callable[[Parameters], None] = lambda parameters: None
+        self.on_other_parameters: Callable[[Parameters], None] = lambda parameters: None
 
     @property
     def attached(self) -> bool:
@@ -177,6 +189,7 @@ class Stream:
     async def change(self, parameters: Parameters) -> None:
         """Apply at the next frame boundary. Raises `ParameterError` when the engine refuses; the old ones stay."""
         self._supervisor.check(parameters)
+        self.auto_size &= alike(_area(parameters), _area(self._parameters))  # who asks for another has chosen
         if self._port is not None and self.attached:
             try:
                 await self._port.request(MessageType.PARAMETERS, parameters.to_dict())
@@ -248,17 +261,20 @@ class Stream:
 
     # -- for the supervisor ---------------------------------------------------------------------
 
-    async def attach(self, process: EngineProcess, timeout: float) -> str:
-        """Go on in `process`; returns the engine's words on its backend.
+    async def attach(self, process: EngineProcess, timeout: float) -> dict[str, Any]:
+        """Go on in `process`; returns what the engine tells of it, see `EngineProcess.open`.
 
         Raises `EngineGone`, or `ParameterError` where the engine refuses the parameters.
         """
-        port, backend = await process.open(self.number, self._parameters, self.live, self, timeout)
+        given = self._parameters
+        auto = self.auto_size and not self.failures  # a size that may be too large is not tried twice
+        port, told = await process.open(self.number, given, self.live, self, timeout, auto_size=auto)
         for name, held in self._planes.items():
             await port.set_plane(name, held.picture)
         if self._closed:  # meanwhile
             process.close_port(port)
-            return backend
+            return told
+        await self._catch_up(port, given, told)
         self._reads = port.planes
         self._port, self._process = port, process
         if self.live:
@@ -268,7 +284,20 @@ class Stream:
         self._was_ready = True
         self._ready.set()
         self._announce()
-        return backend
+        return told
+
+    async def _catch_up(self, port: Port, given: Parameters, told: dict[str, Any]) -> None:
+        """Take the size over that the engine chose, and tell it what was changed while it opened the stream."""
+        area, has = told.get("area"), given
+        if area is not None:
+            has = _at_area(given, int(area))
+            if self.auto_size:  # still
+                self._parameters = _at_area(self._parameters, int(area))
+                self._good = self._parameters, self._planes
+                self.on_other_parameters(self._parameters)
+        self.auto_size = False
+        if self._parameters != has:
+            await port.request(MessageType.PARAMETERS, self._parameters.to_dict())
 
     async def proven(self, timeout: float) -> None:
         """Wait for the first result from this process, or `timeout` where there is nothing to make one from."""
@@ -369,7 +398,7 @@ class Stream:
 
     def _go_back(self) -> str:
         self._parameters, self._planes = self._good
-        self.on_going_back(self._parameters)
+        self.on_other_parameters(self._parameters)
         return "the engine does not live with the last change; going back to the settings before"
 
     def _broke_the_protocol(self, port: Port, error: BusError) -> None:
@@ -397,6 +426,16 @@ class Stream:
                 await self._changed.wait()
         except TimeoutError:
             pass
+
+
+def _area(parameters: Parameters) -> int:
+    return parameters.width * parameters.height
+
+
+def _at_area(parameters: Parameters, area: int) -> Parameters:
+    """Of the same shape."""
+    width, height = model_size(parameters.width, parameters.height, area)
+    return parameters.replace(width=width, height=height)
 
 
 def _interrupted(field: str, gone: EngineGone) -> ParameterError:

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from driftcam.daemon.engine.fork_server import ForkServer
 from driftcam.daemon.engine.process import EngineGone, EngineProcess
@@ -54,6 +55,7 @@ class Supervisor:
         self._look = asyncio.Event()
         self._restart_asked = asyncio.Event()
         self._failures = 0
+        self._size = ""  # what was told last of the size that the engine chose
         self.streams: list[Stream] = []
         self.state = EngineState.STARTING
         self.reason = ""
@@ -62,13 +64,13 @@ class Supervisor:
         self.model = model
         self.engine: dict = {}
 
-    def open(self, name: str, parameters: Parameters, *, live: bool) -> Stream:
+    def open(self, name: str, parameters: Parameters, *, live: bool, auto_size: bool = False) -> Stream:
         """A further stream; the engine takes it up as soon as it can (see `Stream.opened`).
 
         Raises `ParameterError` for what its model cannot do.
         """
         self.check(parameters)
-        stream = Stream(next(self._numbers), name, parameters, live, self)
+        stream = Stream(next(self._numbers), name, parameters, live, self, auto_size=auto_size)
         self.streams.append(stream)
         self.look_again()
         return stream
@@ -179,7 +181,7 @@ class Supervisor:
             suspected = stream.failures > 0
             self._proving = stream
             try:
-                self.backend = await stream.attach(process, self._patience.start)
+                self._hear(await stream.attach(process, self._patience.start))
             except ParameterError as error:
                 self._tell(stream.refused(error))
             else:
@@ -187,6 +189,13 @@ class Supervisor:
                     await stream.proven(PROOF)
             if process.alive:  # else it was this stream
                 self._proving = None
+
+    def _hear(self, told: dict[str, Any]) -> None:
+        """What the engine says of a stream that it has taken up."""
+        self.backend = str(told.get("backend", ""))
+        size, self._size = self._size, str(told.get("size", self._size))
+        if self._size != size:
+            self._tell(f"size auto: {self._size}")
 
     async def _after_the_end(self, reason: str) -> None:
         """Find out whose fault it was, and wait before the next start. Raises `RunError` when it gives up."""

@@ -8,12 +8,13 @@ import time
 import numpy as np
 from aiohttp import web
 
-from driftcam.daemon.frames import Picture, Result, model_size
+from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.preview import encode_jpeg
 from driftcam.daemon.http.schemas import ref
 from driftcam.daemon.session.session import Session
 from driftcam.engines.api import ParameterError
+from driftcam.engines.api.sizes import model_size
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
@@ -51,7 +52,7 @@ class Thumbnails:
         width, height = model_size(look.width, look.height, AREA)
         if painter is None:
             small = look.replace(width=width, height=height, steps=1, noise="fixed", travel=0.0, style_vector=None)
-            painter = self._context.core.sessions.open(NAME, small)
+            painter = self._context.core.sessions.open(NAME, small, own_size=True)
             self._closing = asyncio.create_task(self._close_when_idle())
         await painter.opened()
         return painter

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from driftcam.daemon.config.specs import Spec
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import model_size
 from driftcam.daemon.pictures import read_picture
 from driftcam.daemon.session.feed import feed
 from driftcam.daemon.session.session import Session
@@ -21,6 +20,7 @@ from driftcam.daemon.sources import Source
 from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.planes import STYLE_PICTURE
+from driftcam.engines.api.sizes import model_size
 
 RETRY_FIRST, RETRY_MOST = 1.0, 15.0
 LOOK_EVERY = 1.0
@@ -61,7 +61,7 @@ class Retrying(ABC):
 
 
 class RetryingSource(Retrying):
-    """Gives a session its frames. `size` is the model's; None follows the source."""
+    """Gives a session its frames. `size` is the model's; None follows the source's shape."""
 
     def __init__(
         self, spec: Spec, session: Session, size: tuple[int, int] | None, notify: Callable[[str], None]
@@ -77,8 +77,8 @@ class RetryingSource(Retrying):
     async def _use(self) -> None:
         source: Source = await asyncio.to_thread(open_source, self._spec, self._notify_from_thread)
         session = self._session
-        width, height = self._size or model_size(source.info.width, source.info.height)
         have = session.control.parameters
+        width, height = self._size or model_size(source.info.width, source.info.height, have.width * have.height)
         if (have.width, have.height) != (width, height):
             await session.control.change({"width": width, "height": height})
         self._lease.sound = source.sound

@@ -53,7 +53,7 @@ class Session:
     ) -> None:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
-        stream.on_going_back = self.control.took_effect
+        stream.on_other_parameters = self.control.took_effect
         self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted)
         self.closed = False
         self._sinks: list[Sink] = []

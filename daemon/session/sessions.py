@@ -22,7 +22,11 @@ def checked_name(name: object) -> str:
 
 
 class Sessions:
-    """All share the engine process of `supervisor`; nothing else is shared between them."""
+    """All share the engine process of `supervisor`; nothing else is shared between them.
+
+    Attributes:
+        auto_size: those that are opened without a size of their own get the largest that the machine runs live.
+    """
 
     def __init__(
         self,
@@ -33,9 +37,12 @@ class Sessions:
     ) -> None:
         self._supervisor, self._notify, self._limits = supervisor, notify, limits
         self._sessions: dict[str, Session] = {}
+        self.auto_size = False
 
-    def open(self, name: str, parameters: Parameters, *, live: bool = True) -> Session:
+    def open(self, name: str, parameters: Parameters, *, live: bool = True, own_size: bool = False) -> Session:
         """A further session; frames may be offered at once, the engine takes them as soon as it can.
+
+        `own_size`: that of `parameters` was asked for; else it may be left to the engine, see `auto_size`.
 
         Raises `ParameterError`: the name is taken or no name, or the machine cannot hold another session.
         """
@@ -43,7 +50,7 @@ class Sessions:
             raise ParameterError("session", name, "there is a session of this name; choose another or close it")
         if reason := refusal(self._limits, len(self), self._frame_ms(), self._free_mb()):
             raise ParameterError("session", name, reason)
-        stream = self._supervisor.open(name, parameters, live=live)
+        stream = self._supervisor.open(name, parameters, live=live, auto_size=self.auto_size and not own_size)
         session = self._sessions[name] = Session(name, parameters, stream, notify=self._notify)
         return session
 

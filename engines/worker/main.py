@@ -37,6 +37,7 @@ from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.api.planes import Planes
+from driftcam.engines.api.sizes import model_size
 from driftcam.engines.worker.fork_server import become_a_child, stay_alone
 from driftcam.engines.worker.inbox import Inbox
 from driftcam.engines.worker.streams import EngineStream
@@ -145,18 +146,29 @@ class Worker:
 
         def serve() -> dict[str, Any]:
             try:
-                stream.engine = self._host.open(Parameters.from_dict(message.body["parameters"]))
+                parameters = Parameters.from_dict(message.body["parameters"])
+                told: dict[str, Any] = {}
+                if message.body.get("auto_size") and hasattr(self._host, "live_size"):
+                    parameters, told = self._sized(parameters)
+                stream.engine = self._host.open(parameters)
             except ParameterError:
                 self._close(stream)
                 raise
             planes = [plane.to_dict() for plane in stream.engine.planes.values()]
-            return {"backend": str(stream.engine.report().get("backend", "")), "planes": planes}
+            return {"backend": str(stream.engine.report().get("backend", "")), "planes": planes, **told}
 
         try:
             self._answer(message, serve)
         except Exception as error:
             tell_the_end(self._link, error)
             os._exit(1)
+
+    def _sized(self, parameters: Parameters) -> tuple[Parameters, dict[str, Any]]:
+        """At the largest size that runs live, and what the daemon is told of it."""
+        alone = not any(stream.engine is not None for stream in list(self._streams.values()))
+        found = self._host.live_size(parameters, alone=alone)  # type: ignore[attr-defined]
+        width, height = model_size(parameters.width, parameters.height, found.side**2)
+        return parameters.replace(width=width, height=height), {"area": found.side**2, "size": str(found)}
 
     def _close(self, stream: EngineStream) -> None:
         del self._streams[stream.number]

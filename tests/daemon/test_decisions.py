@@ -10,11 +10,11 @@ from driftcam.daemon.admission import Limits, refusal
 from driftcam.daemon.config.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
 from driftcam.daemon.engine.process import ending
 from driftcam.daemon.engine.state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
-from driftcam.daemon.frames import model_size
 from driftcam.daemon.measure import Samples
 from driftcam.daemon.session.waiting import why_no_picture
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.memory import peak_memory_mb
+from driftcam.engines.api.sizes import model_size
 from driftcam.webrtc.measure import Rate
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from driftcam.daemon.changes import changed
-from driftcam.daemon.frames import model_size
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.sizes import model_size
 from tests.obs_plugin.conftest import ADDRESS
 
 STATE = {
