@@ -89,6 +89,7 @@ class Engine:
     Args:
         parameters: where to start; see `Parameters`.
         model: which one to load; None for the embedded one as shipped.
+        source: a model of one's own instead.
         backend: one of `engines.backends.BACKENDS`.
         pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
             `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
@@ -110,6 +111,7 @@ class Engine:
         parameters: Parameters | None = None,
         *,
         model: ModelFiles | None = None,
+        source: ModelSource | None = None,
         backend: str = "auto",
         pipeline: str = "sequential",
         readout: str = "band_limited",
@@ -122,7 +124,7 @@ class Engine:
         self.parameters = parameters or Parameters()
         self._backend, self.pipeline = open_backend(backend), pipeline
         self._wanted_backend = backend
-        self._source = open_source(model or ModelFiles())
+        self._source = source or open_source(model or ModelFiles())
         self.planes = planes_of(self._source)
         self._session_planes: dict[str, np.ndarray] = {}
         self._source.check(self.parameters)
@@ -430,7 +432,7 @@ class Engine:
 
     def _advance_noise(self) -> Tensor:
         p = self.parameters
-        if p.noise == "warped":
+        if p.noise == "warped" or any(each.carried for each in self.model.conditions):
             self._to_luma.convert(self._canvas, self._placed_luma)
             self._motion.advance(self._placed_luma, self._anchor.jump)
         else:
