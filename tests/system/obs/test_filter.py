@@ -144,6 +144,7 @@ def test_the_dialogue_has_what_the_daemons_table_has(obs: Obs, scene: str, peer:
     assert (shown["detail"]["low"], shown["detail"]["high"]) == (64, 512)
     assert not {"width", "height", "vector", "styles", "prompts", "later", "freedom"} & set(shown)
     assert client.hello["parameters"] == {}, "nothing was chosen"
+    poll(lambda: client.parameters["height"] == 192, "the size of the source's shape")
     changes = [request.body for request in client.requests if request.type is MessageType.PARAMETERS]
     assert not [body for body in changes if set(body) - {"width", "height"}]
 
