@@ -29,8 +29,8 @@ from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.sources import Source
 from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.memory import peak_memory_mb
-from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.planes import STYLE_PICTURE
 from driftcam.engines.api.sizes import model_size
 
@@ -55,7 +55,7 @@ class Options:
         frames: end after so many results.
         compare: a file shows the frame beside the result.
         listen: address of the page.
-        model: what the engine loads.
+        engine_options: what the engine is told when it starts: model, pipeline, backend.
         engine: MODULE:CLASS of another engine.
         patience: of the supervisor.
     """
@@ -68,7 +68,7 @@ class Options:
     frames: int | None = None
     compare: bool = False
     listen: str = DEFAULT_LISTEN
-    model: ModelFiles = field(default_factory=ModelFiles)
+    engine_options: EngineOptions = field(default_factory=EngineOptions)
     engine: str | None = None
     patience: Patience = field(default_factory=Patience)
 
@@ -97,6 +97,7 @@ class Report:
         restarts: of the engine.
         memory_peak_mb: of the two processes.
         backend: the engine's words on what it runs on.
+        pipeline, why_pipeline: `sequential` or `stream`, and the measurement or the wish behind it.
         parameters: at the end.
     """
 
@@ -111,6 +112,8 @@ class Report:
     restarts: int = 0
     memory_peak_mb: dict[str, float | None] = field(default_factory=dict)
     backend: str = ""
+    pipeline: str = ""
+    why_pipeline: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,8 +182,8 @@ class _Run:
         self._failure: RunError | None = None  # of the first sink that failed
         self._enough = asyncio.Event()
         # The engine loads its libraries while the source and the sinks are opened.
-        command = worker_command(options.engine, options.model)
-        model = None if options.engine else options.model.kind
+        command = worker_command(options.engine, options.engine_options)
+        model = None if options.engine else options.engine_options.model.kind
         self._core = Core(command, notify=notify, patience=options.patience, model=model)
 
     async def open(self) -> None:
@@ -232,6 +235,8 @@ class _Run:
             restarts=supervisor.restarts,
             memory_peak_mb=memory,
             backend=supervisor.backend,
+            pipeline=engine.get("pipeline", ""),
+            why_pipeline=engine.get("why_pipeline", ""),
             parameters=session.control.parameters.to_dict(),
         )
 

@@ -49,7 +49,7 @@ class Service:
         self._config, self._logs, self._systemd = config, logs, systemd
         engine = config.engine
         patience = Patience(start=engine.start, answer=engine.answer, spare=SPARE_AFTER if engine.spare else None)
-        command = worker_command(engine.implementation or None, engine.model())
+        command = worker_command(engine.implementation or None, engine.options())
         limits = Limits(most=config.sessions.most, least_fps=config.sessions.least_fps)
         self.core = Core(command, notify=log.warning, patience=patience, limits=limits, model=engine.kind)
         self._retrying: list[Retrying] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from driftcam.engines.api.engine_options import PIPELINES, check_choice
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, fit_plane, place_in
 from driftcam.engines.api.memory import peak_memory_mb
@@ -27,6 +29,7 @@ from driftcam.engines.conditions.base import Seen
 from driftcam.engines.diffusion.frame import Finished, Frame
 from driftcam.engines.diffusion.guidance import DIFFERENCE, Guidance
 from driftcam.engines.diffusion.plan import Plan
+from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.image.luma import WorkingLuma, working_size
@@ -40,10 +43,10 @@ from driftcam.engines.motion.anchor import Anchor
 from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 from driftcam.engines.numba_kernels import compile_kernels
+from driftcam.engines.pipelines import OpenChoice
 from driftcam.engines.timing import StageClock
 from driftcam.engines.travel import Travel, differs
 
-PIPELINES = ("sequential", "stream")
 # Guidance `initialize` asks the network what it would paint without a style, on every third frame: on a CPU each
 # question takes a row's time. Real clips are as steady as with one on each, within 5 % (`scripts.bench_guidance`).
 HELD_DIFFERENCE = State(DIFFERENCE, noise=Rule.FORGET, lasts=2)
@@ -90,16 +93,15 @@ class Engine:
         parameters: where to start; see `Parameters`.
         model: which one to load; None for the embedded one as shipped.
         source: a model of one's own instead.
-        backend: one of `engines.backends.BACKENDS`.
-        pipeline: `sequential` runs a frame's steps one after the other (lowest latency; right for a CPU),
-            `stream` batches frames that are one step apart (StreamDiffusion; right for a GPU).
+        backend, device, precision, pipeline: see `EngineOptions`. `sequential` gives a result for every frame at once
+            (right for a CPU), `stream` those of n−1 frames ago (StreamDiffusion; right for a GPU that gains by it).
         readout: how the fine noise becomes latent noise, `band_limited` or the paper's `block_mean`.
         anchored: with warped noise, keep the latent grid on the scene (`engines.motion.anchor`).
         models: compiled networks to share with other engines that run in the same thread.
 
     Attributes:
         model, plan: the networks, and how the next frame is denoised.
-        pipeline: as given.
+        pipeline: which one runs, `sequential` or `stream`.
         planes: that are read, by name: of each frame, or of the session.
 
     Raises:
@@ -113,17 +115,20 @@ class Engine:
         model: ModelFiles | None = None,
         source: ModelSource | None = None,
         backend: str = "auto",
+        device: int = 0,
+        precision: str = "auto",
         pipeline: str = "sequential",
         readout: str = "band_limited",
         anchored: bool = True,
         models: Models | None = None,
     ) -> None:
-        if pipeline not in PIPELINES:
-            raise ParameterError("pipeline", pipeline, f"choose from: {', '.join(PIPELINES)}")
+        check_choice("pipeline", pipeline, PIPELINES)
         self.clock = StageClock()
         self.parameters = parameters or Parameters()
-        self._backend, self.pipeline = open_backend(backend), pipeline
-        self._wanted_backend = backend
+        self._backend = open_backend(backend, device, precision)
+        self._why_backend = explain(self._backend, backend, device)
+        self._choosing = OpenChoice() if pipeline == "auto" else None
+        self.pipeline = "sequential" if pipeline == "auto" else pipeline
         self._source = source or open_source(model or ModelFiles())
         self.planes = planes_of(self._source)
         self._session_planes: dict[str, np.ndarray] = {}
@@ -142,10 +147,11 @@ class Engine:
         self._frames = self._skipped = 0
         self._newest = -(2**63)
         self._last: np.ndarray | None = None
+        self._repeats: deque[tuple[int, int]] = deque()
         self._gate = SimilarityGate(self.parameters.seed)
         compile_kernels()  # before the networks: numba's compiler does not bear their imports beside it
         self.model = self._build(self.parameters)
-        self._stream: StreamBatch | None = None
+        self._stream = StreamBatch(self.model.predict, Plan(Schedule()), self.model.unconditional)
         self._to_luma = WorkingLuma()
         self._travel: Travel | None = None
         self._carried: Carried | None = None
@@ -179,7 +185,7 @@ class Engine:
             if not isinstance(begun, Frame):
                 return begun
             with self.clock.stage("denoise"):
-                if self._stream is not None:
+                if self.pipeline == "stream":
                     done = self._stream.push(begun)
                 else:
                     done = denoise([begun], self.plan, self.model.predict, self.model.unconditional)
@@ -206,9 +212,8 @@ class Engine:
             between_bars = self._scale(rgb)
         if self._gate_skips():
             self._skipped += 1
-            assert self._last is not None
-            done = self._stream.advance() if self._stream is not None else []
-            return self.finish(done) or [Stylised(self._last, pts, index, skipped=True)]
+            self._repeats.append((index, pts))
+            return self.finish(self._stream.advance())
         with self.clock.stage("anchor"):
             self._place()
         height, width = self._scaled.shape[:2]
@@ -221,11 +226,14 @@ class Engine:
             photo = self.model.encode(self._input)
         with self.clock.stage("wait for noise"):
             noises = noise.result()
-        return self._item(photo, noises, self._placed(planes or NO_PLANES, rgb) | self._session_planes, tag)
+        item = self._item(photo, noises, self._placed(planes or NO_PLANES, rgb) | self._session_planes, tag)
+        if self._choosing is not None:
+            self._choose_pipeline(self._choosing, item)
+        return item
 
     def flush(self) -> list[Stylised]:
         """Finish the frames in flight (none with the sequential pipeline); see `process`."""
-        return self.finish(self._stream.flush() if self._stream is not None else [])
+        return self.finish(self._stream.flush())
 
     def update(self, parameters: Parameters) -> None:
         """Use `parameters` from the next frame on. May be called from any thread.
@@ -264,9 +272,10 @@ class Engine:
         """Counters, median and p95 of each stage in ms, memory, what runs the networks and how far a build is."""
         stages = self.clock.summary()
         return {
-            "backend": explain(self._wanted_backend, self._backend),
+            "backend": self._why_backend,
             "building": self._building_now,
             "pipeline": self.pipeline,
+            "why_pipeline": self._choosing.choice.reason if self._choosing else "as asked for",
             "frames": self._frames,
             "skipped": self._skipped,
             "fps": round(1000 / stages["frame"]["p50"], 1) if "frame" in stages else 0.0,
@@ -309,8 +318,7 @@ class Engine:
         if now is None:
             now, self._travel = travel.end, None
         self._use(now)
-        if self._stream is not None:
-            self._stream.reconfigure(plan=self.plan)
+        self._stream.reconfigure(plan=self.plan)
 
     def _build(self, parameters: Parameters, current: Model | None = None) -> Model:
         """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
@@ -341,9 +349,12 @@ class Engine:
         )
         return height, width
 
-    def rows(self, parameters: Parameters, streams: int = 1) -> set[int]:
-        """Rows of the network's calls for frames of so many streams: without and with what guidance adds to them."""
-        frames = parameters.steps if self.pipeline == "stream" else streams
+    def rows(self, parameters: Parameters, streams: int = 1, pipeline: str = "") -> set[int]:
+        """Rows of the network's calls for frames of so many streams: without and with what guidance adds to them.
+
+        `pipeline`: another one than that which runs.
+        """
+        frames = parameters.steps if (pipeline or self.pipeline) == "stream" else streams
         mode = Guidance(parameters.guidance, parameters.guidance_scale).active_mode
         return {frames, frames + {"full": frames, "initialize": streams}.get(mode, 0)}
 
@@ -372,10 +383,12 @@ class Engine:
             self._noise = TemporalNoise(
                 *self.model.latent_size, self.model.channels, fields, parameters.seed, readout=self._readout
             )
-        if self.pipeline == "stream":
-            if self._stream is None:
-                self._stream = StreamBatch(self.model.predict, self.plan, self.model.unconditional)
-            self._stream.reconfigure(plan=self.plan, predict=self.model.predict, unconditional=self.model.unconditional)
+        self._stream.reconfigure(plan=self.plan, predict=self.model.predict, unconditional=self.model.unconditional)
+
+    def _choose_pipeline(self, choosing: OpenChoice, frame: Frame) -> None:
+        """Before `frame` is denoised. Frames that are in a batch then finish before it, see `finish`."""
+        rows = self.rows(self.parameters) | self.rows(self.parameters, pipeline="stream")
+        self.pipeline = choosing.consider(frame, self.model, self.plan, self.parameters, rows).pipeline
 
     def _use(self, parameters: Parameters) -> None:
         """What does not need another size, seed or number of noise fields."""
@@ -453,17 +466,35 @@ class Engine:
         return Frame(photo[0].clone(), noises, rows, tag, carried, tag.leave)
 
     def finish(self, done: list[Finished]) -> list[Stylised]:
-        """The last part of `process`: decoded results. All but the last are copies."""
+        """The last part of `process`: decoded results. Only the last picture is not a copy."""
+        if self.pipeline == "sequential":
+            done = [*self._stream.flush(), *done]  # of frames that came before the change of pipeline
         results: list[Stylised] = []
         for item in done:
+            tag = item.tag
+            assert isinstance(tag, _Tag)
+            results += self._repeated(before=tag.index)
             if results:
-                results[-1] = dataclasses.replace(results[-1], image=results[-1].image.copy())
-            results.append(self._decoded(item))
+                results = self._kept(results)
+            results.append(self._decoded(item, tag))
+        return results if len(self._stream) else results + self._repeated()
+
+    def _repeated(self, before: float = math.inf) -> list[Stylised]:
+        """The last picture for those frames before number `before` which the gate answers with it."""
+        results = []
+        while self._repeats and self._repeats[0][0] < before:
+            index, pts = self._repeats.popleft()
+            assert self._last is not None
+            results.append(Stylised(self._last, pts, index, skipped=True))
         return results
 
-    def _decoded(self, done: Finished) -> Stylised:
-        tag = done.tag
-        assert isinstance(tag, _Tag)
+    def _kept(self, results: list[Stylised]) -> list[Stylised]:
+        """With pictures of their own, for the next one overwrites the last."""
+        assert self._last is not None
+        copy = self._last.copy()
+        return [dataclasses.replace(r, image=copy) if r.image is self._last else r for r in results]
+
+    def _decoded(self, done: Finished, tag: _Tag) -> Stylised:
         for name, value in tag.model.leaves(done.latent).items():
             tag.leave(name, value)
         with self.clock.stage("decode"):

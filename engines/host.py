@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.api.planes import Planes
 from driftcam.engines.backends import open_backend
@@ -30,23 +31,22 @@ class EngineHost:
     """Everything but `open` is called from one thread; `open` may run beside it.
 
     Args:
-        model: which one to load; None for the embedded one as shipped.
-        backend: one of `engines.backends.BACKENDS`.
+        options: of all engines.
         together: denoise frames of different streams in one call; None decides by the device. A graphics card has
             room for more rows; a CPU is busy with one, and whoever comes first would only wait for the others
             (`scripts/bench_sessions.py`).
     """
 
-    def __init__(self, model: ModelFiles | None = None, *, backend: str = "auto", together: bool | None = None) -> None:
+    def __init__(self, options: EngineOptions | None = None, *, together: bool | None = None) -> None:
         compile_kernels()  # now, so that a process that waits to take over has done it
-        self._model, self._backend, self._together = model, backend, together
+        self._options, self._together = options or EngineOptions(), together
         self._models = Models()
         self._builder = ThreadPoolExecutor(1, "rows")
         self._asked: set[tuple[int, int]] = set()
 
     def open(self, parameters: Parameters) -> Engine:
         """A further stream. Raises `ParameterError`."""
-        return Engine(parameters, model=self._model, backend=self._backend, models=self._models)
+        return Engine(parameters, **vars(self._options), models=self._models)
 
     def live_size(self, parameters: Parameters, *, alone: bool) -> LiveSize:
         """The largest size that runs live with such `parameters`, measured once on a machine. Raises `ParameterError`.
@@ -54,11 +54,13 @@ class EngineHost:
         `alone`: no stream runs meanwhile. Beside others it is measured in what they leave, on networks of its own, and
         not remembered; nor is it on a machine that is busy with something else.
         """
-        memory = Memory(cache_folder(), f"{open_backend(self._backend).describe()} | {self._model}")
+        options = dataclasses.replace(self._options, pipeline="sequential")  # a batch is measured at the size found
+        backend = open_backend(options.backend, options.device, options.precision)
+        memory = Memory(cache_folder(), f"{backend.describe()} | {options.model}")
         found = memory.load(parameters)
         if found is None:
             models = self._models if alone else Models()
-            found = measure(lambda at: Engine(at, model=self._model, backend=self._backend, models=models), parameters)
+            found = measure(lambda at: Engine(at, **vars(options), models=models), parameters)
             if alone and calm():
                 memory.save(parameters, found)
         return found
@@ -67,7 +69,7 @@ class EngineHost:
         """Memory that is left where the networks run, if it is not the machine's own."""
         if not torch.cuda.is_available():
             return None
-        return torch.cuda.mem_get_info()[0] // 2**20
+        return torch.cuda.mem_get_info(self._options.device)[0] // 2**20
 
     def process(self, jobs: Sequence[Job]) -> Iterator[tuple[int, list[Stylised]]]:
         """At most one frame of every stream in; number of the job and results out, in the order they are finished.

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.planes import NO_PLANES
 from driftcam.engines.host import EngineHost
 from scripts.bench_look import LOOK
@@ -23,7 +24,10 @@ WARM_UP = 3
 def measure(streams: int, side: int, steps: int, rounds: int, backend: str) -> dict[str, float]:
     """Median ms of a round, both ways interleaved so that a busy machine is equally unfair to both."""
     rng = np.random.default_rng(0)
-    hosts = {name: EngineHost(backend=backend, together=name == "together") for name in ("apart", "together")}
+    hosts = {
+        name: EngineHost(EngineOptions(pipeline="sequential", backend=backend), together=name == "together")
+        for name in ("apart", "together")
+    }
     looks = [LOOK.replace(seed=n, width=side, height=side, steps=steps) for n in range(streams)]
     engines = [hosts["apart"].open(look) for look in looks]
     for rows in engines[0].rows(looks[0], streams):

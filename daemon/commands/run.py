@@ -12,7 +12,8 @@ from pathlib import Path
 from driftcam.daemon.commands.parameters import add_flags, given
 from driftcam.daemon.config.specs import SINKS, SOURCES
 from driftcam.engines.api import ParameterError, Parameters
-from driftcam.engines.api.model_files import ModelFiles, parse_loras
+from driftcam.engines.api.engine_options import BACKENDS, PIPELINES, PRECISIONS, EngineOptions
+from driftcam.engines.api.model_files import SOLVERS, ModelFiles, parse_loras
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -28,8 +29,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--listen", metavar="HOST:PORT", help="address of the page (127.0.0.1:8900)")
     run.add_argument("--weights", type=Path, metavar="FOLDER", help="a Stable Diffusion checkpoint (diffusers layout)")
     run.add_argument("--vae", type=Path, metavar="FOLDER", help="another autoencoder for the checkpoint, such as TAESD")
-    run.add_argument("--solver", default="auto", metavar="auto|ddim|lcm|turbo", help="an LCM-LoRA needs lcm")
+    run.add_argument("--solver", default="auto", metavar="|".join(SOLVERS), help="of the model; an LCM-LoRA needs lcm")
     run.add_argument("--lora", action="append", default=[], metavar="PATH[:WEIGHT]", help="for the checkpoint")
+    run.add_argument(
+        "--pipeline", default="auto", metavar="|".join(PIPELINES), help="stream: steps of several frames at once"
+    )
+    run.add_argument("--backend", default="auto", metavar="|".join(BACKENDS), help="what runs the networks")
+    run.add_argument("--device", type=int, default=0, metavar="N", help="number of the graphics card, from 0")
+    run.add_argument("--precision", default="auto", metavar="|".join(PRECISIONS), help="of the networks")
     run.add_argument("--report", type=Path, metavar="PATH", help="write speed and memory as JSON")
     run.set_defaults(main=main)
 
@@ -44,6 +51,11 @@ def _parameters(options: argparse.Namespace, model: ModelFiles) -> Parameters:
     return parameters
 
 
+def _engine_options(options: argparse.Namespace) -> EngineOptions:
+    model = ModelFiles(options.weights, options.vae, parse_loras(options.lora), options.solver)
+    return EngineOptions(model, options.pipeline, options.backend, options.device, options.precision)
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Returns the exit status. Raises `ParameterError` or `RunError`."""
     from driftcam.daemon.commands.progress import ProgressBar
@@ -54,17 +66,17 @@ def main(arguments: argparse.Namespace) -> int:
         raise ParameterError("frames", arguments.frames, "give a whole number from 1")
     if arguments.report is not None and not arguments.report.parent.is_dir():
         raise ParameterError("report", str(arguments.report), f"there is no folder {str(arguments.report.parent)!r}")
-    model = ModelFiles(arguments.weights, arguments.vae, parse_loras(arguments.lora), arguments.solver)
+    engine_options = _engine_options(arguments)
     options = Options(
         source=arguments.source,
         sinks=tuple(arguments.sinks),
-        parameters=_parameters(arguments, model),
+        parameters=_parameters(arguments, engine_options.model),
         size=(parse_model_size(arguments.size) or "auto") if arguments.size else None,
         style_image=arguments.style_image,
         frames=arguments.frames,
         compare=arguments.compare,
         listen=arguments.listen or DEFAULT_LISTEN,
-        model=model,
+        engine_options=engine_options,
     )
     progress = ProgressBar()
 

@@ -18,6 +18,7 @@ from driftcam.daemon.changes import changed
 from driftcam.daemon.config.folders import recordings_folder, state_folder
 from driftcam.daemon.config.specs import is_loopback, parse_address, parse_model_size, parse_sink, parse_source
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
 from driftcam.webrtc.settings import Bitrates, IceServer, SettingError, Settings
 
@@ -136,7 +137,8 @@ class EngineSection(Section):
         weights: folder of a Stable Diffusion checkpoint in the layout of diffusers; without it the embedded model.
         vae: folder of another autoencoder for the checkpoint, such as TAESD.
         loras: PATH or PATH:WEIGHT each, for the checkpoint.
-        solver: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what the checkpoint's folder names.
+        solver: see `ModelFiles`.
+        pipeline, backend, device, precision: see `EngineOptions`.
         implementation: MODULE:CLASS of another engine; empty is the embedded one.
         start, answer: seconds that it may take to start (a large network is first compiled for a graphics card, which
             takes minutes), and to deal with a frame, before it is started again.
@@ -146,20 +148,30 @@ class EngineSection(Section):
     weights: FilePath | None = None
     vae: FilePath | None = None
     loras: Annotated[list[str], _as_given(parse_loras)] = []
-    solver: Literal["auto", "ddim", "lcm", "turbo"] = "auto"
+    solver: str = ModelFiles.solver
+    pipeline: str = EngineOptions.pipeline
+    backend: str = EngineOptions.backend
+    device: int = EngineOptions.device
+    precision: str = EngineOptions.precision
     implementation: Annotated[str, Field(pattern=r"^$|^[\w.]+:\w+$")] = ""
     start: Positive = 600
     answer: Positive = 30
     spare: bool = True
 
-    def model(self) -> ModelFiles:
-        """What the engine process loads."""
-        return ModelFiles(self.weights, self.vae, parse_loras(self.loras), self.solver)
+    @model_validator(mode="after")
+    def _check(self) -> EngineSection:
+        self.options()
+        return self
+
+    def options(self) -> EngineOptions:
+        """What the engine process is told. Raises `ParameterError`."""
+        model = ModelFiles(self.weights, self.vae, parse_loras(self.loras), self.solver)
+        return EngineOptions(model, self.pipeline, self.backend, self.device, self.precision)
 
     @property
     def kind(self) -> str | None:
         """Which of the models of `engines.api.fields` that is; None for an implementation of somebody else."""
-        return None if self.implementation else self.model().kind
+        return None if self.implementation else self.options().model.kind
 
 
 class SessionsSection(Section):

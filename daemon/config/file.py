@@ -132,7 +132,7 @@ def _explain(problem: Any, path: Path, text: str, environ: Mapping[str, str], fl
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ParameterError):
         place = place or ("live", "parameters")  # which engine and parameters only say together
-        in_table = place[-1] == "parameters"
+        in_table = place[-1] == "parameters" or len(place) == 1
         place = (*place, cause.field) if in_table else place
         reason = f"{cause.value!r} cannot be used; {cause.advice}"
     elif problem["type"] == "extra_forbidden":

@@ -18,7 +18,7 @@ from driftcam.daemon.measure import oom_kills
 from driftcam.daemon.wire import Wire
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import MAX_PLANES, SLOTS, BusError, Message, MessageType, SlotPool, create_memory
-from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.parameters import SIZE_RANGE
 from driftcam.engines.api.planes import Plane
 
@@ -30,16 +30,17 @@ class EngineGone(Exception):
     """The engine process ended; the text says why."""
 
 
-def worker_command(engine: str | None = None, model: ModelFiles | None = None) -> list[str]:
-    """How the engine process is started: with the embedded model unless told otherwise."""
-    command = [sys.executable, "-P", "-m", "driftcam.engines.worker"]
-    command += ["--engine", engine] if engine else []
-    model = model or ModelFiles()
-    command += ["--weights", str(model.weights)] if model.weights else []
-    command += ["--vae", str(model.vae)] if model.vae else []
-    command += ["--solver", model.solver]
-    command += [part for path, weight in model.loras for part in ("--lora", f"{path}:{weight}")]
-    return command
+def worker_command(engine: str | None = None, options: EngineOptions | None = None) -> list[str]:
+    """How the engine process is started; `engine` is MODULE:CLASS of another one than ours."""
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "driftcam.engines.worker",
+        "--options",
+        (options or EngineOptions()).to_json(),
+    ]
+    return [*command, "--engine", engine] if engine else command
 
 
 class Child(Protocol):

@@ -123,6 +123,11 @@ class Stream:
         return self.broken or ("" if self.attached else self._supervisor.reason)
 
     @property
+    def pipeline(self) -> str:
+        """`sequential`, or `stream` whose results are some frames late; empty while it is not known."""
+        return self._supervisor.pipeline_of(self) if self.attached else ""
+
+    @property
     def frames_waiting(self) -> int:
         """That the engine has and gave no result for yet."""
         return len(self._pending)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from driftcam.daemon.errors import RunError
 from driftcam.daemon.measure import is_stopped
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import Message, MessageType
+
+log = logging.getLogger("driftcam.engine")
 
 PROOF = 5.0  # seconds for the first result of a stream that is suspected, while it gets no frames
 LONG_LIFE = 60.0  # seconds after which an end does not count as one in a row
@@ -121,6 +124,10 @@ class Supervisor:
     def look_again(self) -> None:
         """A stream wants to be taken up."""
         self._look.set()
+
+    def pipeline_of(self, stream: Stream) -> str:
+        """Which one the engine runs for it, as it last told; empty while that is not known."""
+        return str(self.engine.get("pipelines", {}).get(str(stream.number), ""))
 
     def succeeded(self) -> None:
         """A stream had a result."""
@@ -272,6 +279,11 @@ class Supervisor:
         """The heartbeat: also an engine that has nothing to do must answer."""
         while True:
             self.engine = (await process.ask(Message(MessageType.REPORT))).body
+            for level, line in self.engine.pop("log", ()):
+                if level >= logging.WARNING:
+                    self._tell(line)
+                else:
+                    log.log(level, "%s", line)
             await asyncio.sleep(self._patience.heartbeat)
 
     def _become(self, state: EngineState) -> None:

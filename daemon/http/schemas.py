@@ -42,6 +42,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             },
             "reason": {"type": "string", "description": "why there are no results"},
             "backend": {"type": "string"},
+            "pipeline": {"type": "string", "description": "sequential; stream: results lag some frames; or not known"},
             "fps": {"type": "number", "minimum": 0},
             "fps_in": {"type": "number", "minimum": 0},
             "latency_ms": {"type": "number", "description": "from capture to result, median of the newest"},

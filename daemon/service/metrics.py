@@ -101,7 +101,7 @@ class Metrics:
             for sink in session.sinks:
                 if (count := getattr(sink, "repeated", None)) is not None:
                     repeated.add_metric([session.name, sink.name], count)
-        yield from (depth, repeated)
+        yield from (depth, repeated, _pipelines(numbers))
 
     def _of_the_engine(self) -> Iterator[Metric]:
         supervisor = self._core.supervisor
@@ -147,6 +147,15 @@ def _counters(name: str, about: str, by_session: Mapping[str, float]) -> Counter
     family = CounterMetricFamily(name, about, labels=["session"])
     for session, value in by_session.items():
         family.add_metric([session], value)
+    return family
+
+
+def _pipelines(numbers: Mapping[str, Mapping[str, Any]]) -> Metric:
+    about = "1 for the pipeline that runs: sequential, or stream, whose results lag some frames."
+    family = GaugeMetricFamily("driftcam_engine_pipeline", about, labels=["session", "pipeline"])
+    for session, row in numbers.items():
+        if row["pipeline"]:
+            family.add_metric([session, row["pipeline"]], 1.0)
     return family
 
 

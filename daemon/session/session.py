@@ -143,6 +143,7 @@ class Session:
             "engine_ms": round(self.engine_ms.recent(), 1),
             "engine": self._stream.state,
             "model": self._stream.model,
+            "pipeline": self._stream.pipeline,
             "reason": self._stream.reason,
             "trouble": self.trouble,
             "delivered": self.delivered,

@@ -9,6 +9,10 @@ from pathlib import Path
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import CHECKPOINT, EMBEDDED
 
+CHECKPOINT_SOLVERS = ("auto", "ddim", "lcm", "turbo", "dpmpp")
+EMBEDDED_SOLVERS = ("auto", "euler", "dpmpp")
+SOLVERS = tuple(dict.fromkeys(CHECKPOINT_SOLVERS + EMBEDDED_SOLVERS))
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -19,13 +23,22 @@ class ModelFiles:
             embedded model.
         vae: folder of another autoencoder for a checkpoint, such as TAESD.
         loras: safetensors files for a checkpoint, and their weights.
-        solver: of a checkpoint: `ddim`, `lcm` (which an LCM-LoRA needs) or `turbo`; `auto` is what its folder names.
+        solver: one of `CHECKPOINT_SOLVERS` (an LCM-LoRA needs `lcm`), or of `EMBEDDED_SOLVERS`; `auto` is what a
+            checkpoint's folder names, and `euler` for the embedded model. A model refuses the other's.
     """
 
     weights: Path | None = None
     vae: Path | None = None
     loras: tuple[tuple[Path, float], ...] = ()
     solver: str = "auto"
+
+    def __post_init__(self) -> None:
+        # A folder that is neither is named when it is read.
+        solvers = EMBEDDED_SOLVERS if self.weights is None else SOLVERS
+        solvers = CHECKPOINT_SOLVERS if self.kind == CHECKPOINT else solvers
+        if self.solver not in solvers:
+            advice = f"{self.kind} models have: {', '.join(solvers)}"
+            raise ParameterError("solver", self.solver, advice)
 
     @property
     def kind(self) -> str:

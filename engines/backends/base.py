@@ -53,7 +53,7 @@ class Backend(Protocol):
     """A way to run networks.
 
     Attributes:
-        name: one of `engines.backends.BACKENDS`.
+        name: one of `engines.api.engine_options.BACKENDS`.
         multiple: sides of pictures are multiples of this many pixels.
         least: the shortest side.
         precisions: those that it has here, the one of `auto` first.
@@ -79,12 +79,16 @@ class Backend(Protocol):
 
 def choose_precision(backend: Backend, wanted: str) -> str:
     """Raises `ParameterError` for a precision that the backend does not have here."""
+    return preferred(backend.name, backend.precisions, wanted)[0]
+
+
+def preferred(backend: str, precisions: Sequence[str], wanted: str) -> tuple[str, ...]:
+    """`precisions` with `wanted` first, as they are for `auto`. Raises `ParameterError` where it is not among them."""
     if wanted == "auto":
-        return backend.precisions[0]
-    if wanted not in backend.precisions:
-        advice = f"the {backend.name} backend has here: {', '.join(backend.precisions)}"
-        raise ParameterError("precision", wanted, advice)
-    return wanted
+        return tuple(precisions)
+    if wanted not in precisions:
+        raise ParameterError("precision", wanted, f"the {backend} backend has here: {', '.join(precisions)}")
+    return (wanted, *(other for other in precisions if other != wanted))
 
 
 def count(module: nn.Module) -> int:

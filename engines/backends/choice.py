@@ -6,10 +6,9 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from driftcam.engines.api.engine_options import BACKENDS, check_choice
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.nvidia import Driver, ask_driver
-
-BACKENDS = ("auto", "tensorrt", "torch-cuda", "openvino", "torch")
+from driftcam.engines.backends.nvidia import Driver, ask_driver, problem_of
 
 
 @dataclass(frozen=True)
@@ -33,28 +32,44 @@ class Choice:
     reason: str
 
 
-def choose(wanted: str, ask: Callable[[], Facts]) -> Choice:
-    """The backend for `wanted`; `ask` is called only where the answer depends on the machine.
+def choose(wanted: str, ask: Callable[[], Facts], device: int = 0) -> Choice:
+    """The backend for `wanted` on card `device`; `ask` is called only where the answer depends on the machine.
 
     Raises:
-        ParameterError: an unknown name, or a backend that this machine cannot run.
+        ParameterError: an unknown name, a backend that this machine cannot run, or a card that it does not have.
     """
-    if wanted not in BACKENDS:
-        raise ParameterError("backend", wanted, f"choose from: {', '.join(BACKENDS)}")
+    check_choice("backend", wanted, BACKENDS)
     if wanted in ("openvino", "torch"):
-        return Choice(wanted, "as asked for")
+        return _on_the_processor(wanted, "as asked for", device)
     facts = ask()
-    problems = {"tensorrt": facts.tensorrt, "torch-cuda": facts.torch_cuda}
+    problem = _problem_of_card(facts.driver, device)
+    problems = {"tensorrt": problem or facts.tensorrt, "torch-cuda": problem or facts.torch_cuda}
     if wanted != "auto":
         if problems[wanted]:
             raise ParameterError("backend", wanted, f"{problems[wanted]}; auto takes what this machine can run")
         return Choice(wanted, "as asked for")
-    card = facts.driver.cards[0].name if facts.driver.cards else ""
+    card = facts.driver.cards[device].name if facts.driver.cards else ""
     if not problems["tensorrt"]:
         return Choice("tensorrt", f"{card} and TensorRT are usable")
     if not problems["torch-cuda"]:
         return Choice("torch-cuda", f"{card} is usable, TensorRT is not ({problems['tensorrt']})")
-    return Choice("openvino", "; ".join(dict.fromkeys(problems.values())))
+    return _on_the_processor("openvino", "; ".join(dict.fromkeys(problems.values())), device)
+
+
+def _on_the_processor(backend: str, reason: str, device: int) -> Choice:
+    """Raises `ParameterError` where a card was asked for."""
+    if device:
+        raise ParameterError("device", device, f"{backend} runs on the processor ({reason}); leave device out")
+    return Choice(backend, reason)
+
+
+def _problem_of_card(driver: Driver, device: int) -> str:
+    """Why card `device` cannot be used, or empty. Raises `ParameterError` for a card that is not there."""
+    if device >= max(1, len(driver.cards)):
+        cards = ", ".join(f"{number} ({card.name})" for number, card in enumerate(driver.cards))
+        advice = f"this machine has: {cards}" if cards else f"{driver.problem}; leave device out"
+        raise ParameterError("device", device, advice)
+    return driver.problem or problem_of(driver.cuda, driver.cards[device : device + 1])
 
 
 def gather() -> Facts:

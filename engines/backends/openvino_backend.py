@@ -17,7 +17,16 @@ from openvino.properties import hint
 from torch import Tensor
 
 from driftcam.engines.backends import openvino_forms
-from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, examples, with_frames
+from driftcam.engines.backends.base import (
+    Cost,
+    Progress,
+    Shapes,
+    choose_precision,
+    count,
+    examples,
+    preferred,
+    with_frames,
+)
 from driftcam.engines.backends.network import NetworkSpec
 
 _TYPES = {"bf16": ov.Type.bf16, "fp32": ov.Type.f32}
@@ -40,12 +49,13 @@ def cache_folder() -> Path:
 
 
 class OpenVinoBackend:
-    """OpenVINO's CPU device."""
+    """OpenVINO's CPU device, `precision` for networks that ask for none."""
 
     name, multiple, least = "openvino", 32, 32
 
-    def __init__(self) -> None:
-        self.precisions: Sequence[str] = ("bf16", "fp32") if _precision() == ov.Type.bf16 else ("fp32",)
+    def __init__(self, precision: str = "auto") -> None:
+        known = ("bf16", "fp32") if _precision() == ov.Type.bf16 else ("fp32",)
+        self.precisions: Sequence[str] = preferred(self.name, known, precision)
 
     def compile(
         self, spec: NetworkSpec, shapes: Shapes, precision: str = "auto", progress: Progress | None = None

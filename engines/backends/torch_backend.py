@@ -9,21 +9,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, with_frames
+from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, preferred, with_frames
 from driftcam.engines.backends.network import NetworkSpec
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchBackend:
-    """`device` as torch spells it."""
+    """`device` as torch spells it, `precision` for networks that ask for none."""
 
     multiple, least = 32, 32
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", precision: str = "auto") -> None:
         self.device = torch.device(device)
         self.name = "torch" if self.device.type == "cpu" else "torch-cuda"
-        self.precisions: Sequence[str] = ("fp32", "bf16") if self.device.type == "cpu" else ("fp16", "bf16", "fp32")
+        known = ("fp32", "bf16") if self.device.type == "cpu" else ("fp16", "bf16", "fp32")
+        self.precisions: Sequence[str] = preferred(self.name, known, precision)
 
     def compile(
         self, spec: NetworkSpec, shapes: Shapes, precision: str = "auto", progress: Progress | None = None

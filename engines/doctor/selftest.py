@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from driftcam.engines.api.engine_options import BACKENDS
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.findings import Finding
-from driftcam.engines.backends import BACKENDS, Backend, Network, open_backend
+from driftcam.engines.backends import Backend, Network, open_backend
 from driftcam.engines.backends.network import NetworkSpec
 from driftcam.engines.backends.torch_backend import TorchBackend
 from driftcam.engines.doctor.tolerance import TOLERANCE

@@ -27,7 +27,7 @@ class Models:
     ) -> Model:
         """For pictures of `size` (height, width); `progress` is told of a build, this one's and later ones'."""
         with self._making:
-            key = source, size, backend.name
+            key = source, size, backend
             model = self._models.get(key)
             if model is None:
                 model = self._models[key] = Model(source.parts, *size, backend, progress)
@@ -48,4 +48,4 @@ def open_source(files: ModelFiles) -> ModelSource:
     if files.vae is not None or files.loras:
         name, value = ("vae", files.vae) if files.vae else ("lora", files.loras[0][0])
         raise ParameterError(name, str(value), "it goes with a checkpoint, whose folder is given as weights")
-    return EmbeddedSource(weights)
+    return EmbeddedSource(weights, files.solver)

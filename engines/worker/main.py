@@ -22,7 +22,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Protocol
 
 from driftcam.engines.api.bus import (
@@ -32,14 +31,15 @@ from driftcam.engines.api.bus import (
     MessageType,
     encode,
 )
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.memory import peak_memory_mb
-from driftcam.engines.api.model_files import ModelFiles, parse_loras
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.api.planes import Planes
 from driftcam.engines.api.sizes import model_size
 from driftcam.engines.worker.fork_server import become_a_child, stay_alone
 from driftcam.engines.worker.inbox import Inbox
+from driftcam.engines.worker.log import Kept
 from driftcam.engines.worker.streams import EngineStream
 
 PR_SET_PDEATHSIG = 1
@@ -69,13 +69,18 @@ class Host(Protocol):
 
 
 class OneByOne:
-    """A host for any class of engines: nothing is shared."""
+    """A host for any class of engines, which are told of the model alone: nothing is shared."""
 
-    def __init__(self, engine_class: Callable[..., Any], model: ModelFiles) -> None:
-        self._engine_class, self._model = engine_class, model
+    def __init__(self, engine_class: Callable[..., Any], options: EngineOptions) -> None:
+        self._engine_class, self._options = engine_class, options
 
     def open(self, parameters: Parameters) -> Any:
-        return self._engine_class(parameters, model=self._model)
+        """Raises `ParameterError`, also for an option that such an engine knows nothing of."""
+        model = self._options.model
+        for name, default in vars(EngineOptions(model)).items():
+            if (value := getattr(self._options, name)) != default:
+                raise ParameterError(name, value, f"{self._engine_class.__qualname__} does not take it; leave it out")
+        return self._engine_class(parameters, model=model)
 
     def process(self, jobs: Sequence[tuple[Any, Any, int, Planes]]) -> Iterator[tuple[int, list[Any]]]:
         for number, (engine, frame, pts, planes) in enumerate(jobs):
@@ -88,8 +93,8 @@ class OneByOne:
 class Worker:
     """Streams, served to the daemon at the other end of `link`."""
 
-    def __init__(self, link: Link, host: Host) -> None:
-        self._link, self._host = link, host
+    def __init__(self, link: Link, host: Host, log: Kept) -> None:
+        self._link, self._host, self._log = link, host, log
         self._decoder = Decoder()
         self._fds: list[int] = []
         self._inbox = Inbox(self._drop)
@@ -111,9 +116,14 @@ class Worker:
 
     def _handle(self, message: Message) -> None:
         if message.stream == 0 and message.type is MessageType.REPORT:
-            self._reply(message, memory(self._host))
+            self._reply(message, memory(self._host) | {"pipelines": self._pipelines(), "log": self._log.take()})
         else:
             self._serve(self._stream(message), message)
+
+    def _pipelines(self) -> dict[str, str]:
+        """Which one runs, by number of the stream, of those engines that have several."""
+        found = {str(number): getattr(stream.engine, "pipeline", "") for number, stream in list(self._streams.items())}
+        return {number: pipeline for number, pipeline in found.items() if pipeline}
 
     def _stream(self, message: Message) -> EngineStream:
         stream = self._streams.get(message.stream)
@@ -271,11 +281,11 @@ def memory(host: Host) -> dict[str, Any]:
     return {"memory_peak_mb": peak_memory_mb(), "device_free_mb": host.free_mb()}
 
 
-def open_host(name: str, model: ModelFiles) -> Host:
+def open_host(name: str, options: EngineOptions) -> Host:
     """`MODULE:CLASS` of a host or of an engine."""
     module, _, attribute = name.partition(":")
     found = getattr(importlib.import_module(module), attribute)
-    return found(model) if hasattr(found, "open") else OneByOne(found, model)
+    return found(options) if hasattr(found, "open") else OneByOne(found, options)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -283,10 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="driftcam.engines.worker", description=main.__doc__)
     parser.add_argument("--bus-fd", type=int, required=True, help="inherited end of the bus socket")
     parser.add_argument("--engine", default="driftcam.engines.host:EngineHost", metavar="MODULE:CLASS")
-    parser.add_argument("--weights", type=Path, help="see `ModelFiles`")
-    parser.add_argument("--vae", type=Path)
-    parser.add_argument("--solver", default="auto")
-    parser.add_argument("--lora", action="append", default=[], metavar="PATH:WEIGHT")
+    parser.add_argument("--options", default=EngineOptions().to_json(), metavar="JSON", help="see `EngineOptions`")
     parser.add_argument("--fork-server", action="store_true", help="the socket is that of `engines.worker.fork_server`")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # the daemon decides when the engine ends
@@ -295,17 +302,17 @@ def main(arguments: list[str] | None = None) -> int:
     link = Link(socket.socket(fileno=options.bus_fd))
     if options.fork_server:
         stay_alone()
+    log = Kept().install()
     gc.disable()  # the libraries make half a million objects that stay; looking through them takes a fifth of the time
     try:
-        model = ModelFiles(options.weights, options.vae, parse_loras(options.lora), options.solver)
-        host = open_host(options.engine, model)  # slow: libraries load
+        host = open_host(options.engine, EngineOptions.from_json(options.options))  # slow: libraries load
         gc.freeze()
         gc.enable()
         if options.fork_server:
             link = Link(become_a_child(link.socket))
             die_with_parent()
         link.send(Message(MessageType.HELLO, body={"role": "engine", "pid": os.getpid()}))
-        Worker(link, host).run()
+        Worker(link, host, log).run()
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except Exception as error:

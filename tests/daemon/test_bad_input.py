@@ -23,7 +23,7 @@ from tests.daemon.conftest import read_clip, write_clip
 @pytest.fixture(autouse=True)
 def standin_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
-        driftcam.daemon.run, "worker_command", lambda engine, weights: worker_command(standin.NAME, weights)
+        driftcam.daemon.run, "worker_command", lambda engine, options: worker_command(standin.NAME, options)
     )
     monkeypatch.chdir(tmp_path)
 
@@ -119,6 +119,15 @@ CASES = [
     (["--size", "big"], "size: 'big' cannot be used; write N or WIDTHxHEIGHT"),
     (["--frames", "0"], "frames: 0 cannot be used"),
     (["--weights", "damaged.safetensors"], "weights: 'damaged.safetensors' cannot be used; the file is damaged"),
+    (["--solver", "lcm"], "solver: 'lcm' cannot be used; embedded models have: auto, euler, dpmpp"),
+    (["--pipeline", "batch"], "pipeline: 'batch' cannot be used; choose from: auto, sequential, stream"),
+    (
+        ["--backend", "directml"],
+        "backend: 'directml' cannot be used; choose from: auto, tensorrt, torch-cuda, openvino",
+    ),
+    (["--device", "-3"], "device: -3 cannot be used; give the number of a graphics card, from 0"),
+    (["--device", "first"], "argument --device: invalid int value: 'first'"),
+    (["--precision", "int8"], "precision: 'int8' cannot be used; choose from: auto, fp32, fp16, bf16, fp8"),
     (["--report", "nowhere/report.json"], "report: 'nowhere/report.json' cannot be used"),
 ]
 

@@ -16,6 +16,7 @@ import pytest
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.session.core import Core
 from driftcam.engines.api import ParameterError, Parameters
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.model_files import ModelFiles
 from tests.daemon import standin
 from tests.daemon.conftest import ROOT, Running, read_clip, start_run, with_seed, write_clip
@@ -123,8 +124,9 @@ async def test_a_process_that_is_no_engine_is_refused_with_its_reason(says: str,
 
 
 async def test_damaged_weights_are_named(tmp_path: Path, clip: Path) -> None:
+    options = EngineOptions(ModelFiles(tmp_path / "w.safetensors"))
     with pytest.raises(ParameterError, match=r"weights: .*damaged"):
-        await start_run(f"clip:{clip}", f"file:{tmp_path / 'o.mp4'}", model=ModelFiles(tmp_path / "w.safetensors")).task
+        await start_run(f"clip:{clip}", f"file:{tmp_path / 'o.mp4'}", engine_options=options).task
 
 
 async def test_a_change_that_the_engine_refuses_leaves_the_stream_as_it_was() -> None:
@@ -176,7 +178,7 @@ def daemon_in_the_background(out: Path) -> subprocess.Popen[bytes]:
         "import sys; from unittest.mock import patch\n"
         "from driftcam.daemon import run; from driftcam.daemon.cli import main\n"
         "real = run.worker_command\n"
-        f"with patch.object(run, 'worker_command', lambda engine, weights: real({standin.NAME!r})):\n"
+        f"with patch.object(run, 'worker_command', lambda engine, options: real({standin.NAME!r})):\n"
         f"    sys.exit(main(['run', '--source', 'test', '--sink', {f'file:{out}'!r}, '--size', '64']))\n"
     )
     environment = os.environ | {"STANDIN_DELAY_MS": "10"}

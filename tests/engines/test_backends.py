@@ -119,7 +119,7 @@ def test_the_choice_is_one_log_line(monkeypatch: pytest.MonkeyPatch, caplog: pyt
         assert open_backend("auto").name == "openvino"
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("networks run on openvino") and line.endswith("(cpu): no NVIDIA driver is installed")
-    assert line.endswith(explain("auto", open_backend("auto"))), "which is what the engine reports to the daemon"
+    assert line.endswith(explain(open_backend("auto"))), "which is what the engine reports to the daemon"
 
 
 @pytest.mark.parametrize("backend", [TorchBackend(), OpenVinoBackend()], ids=lambda backend: backend.name)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftcam.engines.api.bus import Message, MessageType
+from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.api.planes import NO_PLANES
 from driftcam.engines.diffusion.frame import Frame
@@ -27,6 +28,7 @@ from driftcam.engines.host import EngineHost, grouped
 from driftcam.engines.worker.inbox import Inbox
 
 SIDE = 64
+ALONE = EngineOptions(pipeline="sequential")  # a batch of the stream's own frames is measured with further rows
 LOOKS = (
     Parameters(width=SIDE, height=SIDE, steps=2, styles=(("great-wave", 1),), seed=1),
     Parameters(width=SIDE, height=SIDE, steps=2, styles=(("inferno", 1),), seed=2, strength=0.7, freedom=0.6),
@@ -66,7 +68,7 @@ def distance(a: list[np.ndarray], b: list[np.ndarray]) -> float:
 @pytest.mark.parametrize("together", [False, True])
 def test_no_stream_sees_anything_of_another(together: bool) -> None:
     calls: list[int] = []
-    host = EngineHost(together=together)
+    host = EngineHost(ALONE, together=together)
     real = host._models.get
 
     def watched(*key: object) -> object:
@@ -94,7 +96,7 @@ def test_streams_of_one_size_share_their_networks() -> None:
 
 
 def test_until_the_networks_for_more_rows_are_compiled_it_goes_one_by_one() -> None:
-    host = EngineHost(together=True)
+    host = EngineHost(ALONE, together=True)
     engines = [host.open(LOOKS[number]) for number in (0, 1)]
     assert not engines[0].model.ready(LOOKS[0], 2)
     end = time.monotonic() + 60
@@ -192,10 +194,10 @@ for name in ("is_available", "device_count", "init", "_lazy_init", "current_devi
     setattr(torch.cuda, name, touched)
 from driftcam.engines.worker.fork_server import stay_alone
 from driftcam.engines.worker.main import open_host
-from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.engine_options import EngineOptions
 
 stay_alone()
-open_host("driftcam.engines.host:EngineHost", ModelFiles())
+open_host("driftcam.engines.host:EngineHost", EngineOptions())
 assert threading.active_count() == 1, threading.enumerate()
 assert not torch.cuda.is_initialized()
 """

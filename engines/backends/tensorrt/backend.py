@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, from_frame, to_frame
+from driftcam.engines.backends.base import (
+    Cost,
+    Progress,
+    Shapes,
+    choose_precision,
+    count,
+    from_frame,
+    preferred,
+    to_frame,
+)
 from driftcam.engines.backends.cuda.driver import CudaDriver, Driver, Kernel, Memory, Stream
 from driftcam.engines.backends.cuda.passes import Lanes, Pass
 from driftcam.engines.backends.network import UNIT, NetworkSpec, Ranges
@@ -31,8 +40,9 @@ _KERNELS_KEPT = 16
 
 
 class TensorRtBackend:
-    """One card. What it stands on can be given for tests: `driver`, `library` and `engine_of`, which stands for
-    `engines.backends.tensorrt.prepare.prepare`. With `refit` its networks' weights can be replaced.
+    """One card, `precision` for networks that ask for none. What it stands on can be given for tests: `driver`,
+    `library` and `engine_of`, which stands for `engines.backends.tensorrt.prepare.prepare`. With `refit` its networks'
+    weights can be replaced.
     """
 
     name, multiple, least = "tensorrt", UNIT, Ranges().rows[0] * UNIT
@@ -43,14 +53,16 @@ class TensorRtBackend:
         library: Library | None = None,
         engine_of: Callable[..., bytes] = prepare,
         refit: bool = False,
+        device: int = 0,
+        precision: str = "auto",
     ) -> None:
         folder = cache_folder()
         self._library = library or load()
-        self.driver = driver or CudaDriver(folder.with_name("kernels"))
-        self._card = "" if driver else ask_driver().cards[0].name
+        self.driver = driver or CudaDriver(folder.with_name("kernels"), device)
+        self._card = "" if driver else ask_driver().cards[device].name
         self._refit = refit
         self._engine_of, self._cache, self._folder = engine_of, EngineCache(folder), folder
-        self.precisions: Sequence[str] = precisions_of(self.driver.target)
+        self.precisions: Sequence[str] = preferred(self.name, precisions_of(self.driver.target), precision)
         self._lanes = Lanes(self.driver)
         # An engine leaves the card with the last network that runs it.
         self._runners: WeakValueDictionary[tuple[str, ...], Runner] = WeakValueDictionary()

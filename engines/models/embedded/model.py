@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import EMBEDDED
+from driftcam.engines.api.model_files import EMBEDDED_SOLVERS
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import base
 from driftcam.engines.backends.network import NetworkSpec, picture
@@ -60,15 +62,19 @@ class EmbeddedSource:
     """The embedded model's weights, those shipped or others in `folder`.
 
     Raises:
-        ParameterError: weights missing or not what their checksum says.
+        ParameterError: weights missing or not what their checksum says, or a solver of other models.
     """
 
     stride = STRIDE
     multiple = STRIDE * UNET_STRIDE
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, solver: str = "auto") -> None:
+        if solver not in EMBEDDED_SOLVERS:
+            advice = f"the embedded model is a rectified flow; choose from: {', '.join(EMBEDDED_SOLVERS)}"
+            raise ParameterError("solver", solver, advice)
         self._folder = folder or WEIGHTS
-        self.parts = embedded_parts(self._folder)
+        schedule = functools.partial(flow, solver="euler" if solver == "auto" else solver)
+        self.parts = dataclasses.replace(embedded_parts(self._folder), schedule=schedule)
 
     def check(self, parameters: Parameters) -> None:
         """Raises `ParameterError` for a style that there is not, a prompt of which no word fits one, and the like."""

@@ -28,6 +28,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.model_files import CHECKPOINT_SOLVERS
 from driftcam.engines.conditions.base import Rows as Condition
 from driftcam.engines.diffusion import schedules
 from driftcam.engines.diffusion.schedules import Schedule
@@ -41,7 +42,6 @@ from driftcam.engines.models.stable_diffusion.files import (
     weights_stem,
 )
 
-SOLVERS = ("auto", "ddim", "lcm", "turbo")
 PROMPTS_KEPT = 64  # embeddings in the cache, about 0.3 MB each for SDXL in half precision
 
 # What a folder's scheduler comes down to in few steps. The second-order ones start as DDIM does.
@@ -92,7 +92,7 @@ class Checkpoint:
                 encoder and tokenizer).
             vae: folder of another autoencoder with its config.json, such as TAESD (`AutoencoderTiny`).
             loras: safetensors files, or folders with one, and their weights; merged into the networks.
-            solver: one of `SOLVERS`; "auto" is what the folder's scheduler names. LCM-LoRA needs "lcm".
+            solver: one of `CHECKPOINT_SOLVERS`; "auto" is what the folder's scheduler names. LCM-LoRA needs "lcm".
             device, dtype: where and how the networks run.
 
         Raises:
@@ -220,13 +220,15 @@ def _is_xl(index: dict[str, Any], path: Path) -> bool:
 
 def _solver(path: Path, name: str) -> Callable[[int, float], Schedule]:
     """The schedule as a function of steps and strength, from scheduler_config.json."""
-    if name not in SOLVERS:
-        raise ParameterError("solver", name, f"choose from: {', '.join(SOLVERS)}")
+    if name not in CHECKPOINT_SOLVERS:
+        raise ParameterError("solver", name, f"a checkpoint's is one of: {', '.join(CHECKPOINT_SOLVERS)}")
     config = read_json(path)
     kind = str(config.get("_class_name"))
     if name == "auto":
         if kind not in _SOLVER_OF_SCHEDULER:
-            raise ParameterError("checkpoint", str(path), f"{kind} is not known; choose a solver: ddim, lcm, turbo")
+            raise ParameterError(
+                "checkpoint", str(path), f"{kind} is not known; choose a solver: {', '.join(CHECKPOINT_SOLVERS[1:])}"
+            )
         name = _SOLVER_OF_SCHEDULER[kind]
     for field in ("trained_betas", "rescale_betas_zero_snr"):
         if config.get(field):
@@ -242,9 +244,9 @@ def _solver(path: Path, name: str) -> Callable[[int, float], Schedule]:
         options: dict[str, Any] = {"prediction": config.get("prediction_type", "epsilon")}
         if name == "lcm":
             options["original_steps"] = int(config.get("original_inference_steps", 50))
-        elif kind == "DDIMScheduler" and not config.get("set_alpha_to_one", True):
+        elif name == "ddim" and kind == "DDIMScheduler" and not config.get("set_alpha_to_one", True):
             options["final_alpha"] = math.sqrt(levels[0])
-        make: Callable[..., Schedule] = {"ddim": schedules.ddim, "lcm": schedules.lcm, "turbo": schedules.turbo}[name]
+        make: Callable[..., Schedule] = getattr(schedules, name)
         solver = functools.partial(make, alphas_cumprod=levels, **options)
         solver(1, 1.0)
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:

@@ -22,7 +22,7 @@ from driftcam.engines.doctor.selftest import random_inputs
 from driftcam.engines.models.embedded.model import embedded_specs
 from tests.engines.cuda.simulated import SimulatedDriver
 from tests.engines.cuda.simulated_tensorrt import Diagnostics, SimulatedTensorRt
-from tests.engines.test_backends import forget
+from tests.engines.test_backends import RTX, forget
 
 SIZES = {"batch": 1, "rows": 4, "columns": 5}
 
@@ -82,11 +82,11 @@ def test_engines_of_one_name_are_told_apart_by_weights_and_leave_with_their_last
 def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
     """The engine's stream from camera frame to stylised frame, at two sizes, with the same engines."""
     backend, trt = simulated
-    monkeypatch.setattr(backends, "_open", lambda name: backend if name == "tensorrt" else TorchBackend())
+    monkeypatch.setattr(backends, "_open", lambda name, *_: backend if name == "tensorrt" else TorchBackend())
     forget()
     parameters = Parameters(width=256, height=256, noise="fixed", similarity_threshold=0)
     frame = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(40, 0).repeat(40, 1)
-    monkeypatch.setattr("driftcam.engines.backends.gather", lambda: backends.choice.Facts(None, "", ""))
+    monkeypatch.setattr("driftcam.engines.backends.gather", lambda: backends.choice.Facts(RTX, "", ""))
     ours, reference = (Engine(parameters, backend=name) for name in ("tensorrt", "torch"))
     assert np.abs(ours.step(frame).astype(int) - reference.step(frame)).mean() < 1
     assert trt.built == ["encoder", "decoder", "velocity"]

@@ -8,5 +8,5 @@ from driftcam.daemon.engine.process import worker_command
 from tests.daemon import standin
 
 if __name__ == "__main__":
-    driftcam.daemon.run.worker_command = lambda engine, weights: worker_command(standin.NAME, weights)
+    driftcam.daemon.run.worker_command = lambda engine, options: worker_command(standin.NAME, options)
     sys.exit(cli.main())
