@@ -59,7 +59,7 @@ def test_the_embedded_networks(name: str, precision: str, embedded_onnx) -> None
         assert difference(path, spec, precision, **sizes) <= TOLERANCE[precision]
 
 
-@pytest.mark.parametrize("name", ["encoder", "decoder", "sd-turbo", "sdxl-turbo"])
+@pytest.mark.parametrize("name", ["encoder", "decoder", "sd15", "sd-turbo", "sdxl-turbo"])
 def test_checkpoints_of_every_layout(name: str, tiny_onnx) -> None:
     spec, path = tiny_onnx(name, "unet") if name in LAYOUTS else tiny_onnx("sd15", name)
     for sizes in ({"batch": 1, "rows": 3, "columns": 2}, {"batch": 2, "rows": 4, "columns": 3}):

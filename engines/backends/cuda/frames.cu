@@ -2,7 +2,7 @@
 //
 // The common subset of CUDA C++ and C: a test compiles this file for the CPU, where `KERNEL`, `half_of` and `float_of`
 // come from its shim. Pixel centres lie at half numbers and borders repeat, as in OpenCV's INTER_LINEAR.
-// A thread makes one pixel (NV12: a block of 2x2 pixels with their shared colour).
+// A thread makes one pixel.
 
 #ifndef KERNEL
 #define KERNEL extern "C" __global__ void
@@ -85,32 +85,6 @@ KERNEL bgra_to_tensor(const u8 *frame, int frame_width, int frame_height, u16 *t
       sample_u8(frame, pitch, 4, x, y));
 }
 
-// NV12 in video range: a plane of luma, then rows of (Cb, Cr) for blocks of 2x2. Rows are an even number of bytes.
-// `red` and `blue` are luma's shares of the two (BT.601: .299 and .114; BT.709: .2126 and .0722).
-KERNEL nv12_to_tensor(const u8 *frame, int frame_width, int frame_height, u16 *tensor, int width, int height, float red,
-                      float blue) {
-  int column = THREAD_X, row = THREAD_Y, pitch = (frame_width + 1) / 2 * 2;
-  if (column >= width || row >= height) return;
-  const u8 *chroma = frame + (long long)pitch * frame_height;
-  struct tap x = tap_of(column, width, frame_width), y = tap_of(row, height, frame_height);
-  // A block's colour lies in its middle, so half a picture's size stays exact for odd sizes too.
-  float place_x = ((column + 0.5f) * ((float)frame_width / width)) * 0.5f - 0.5f;
-  float place_y = ((row + 0.5f) * ((float)frame_height / height)) * 0.5f - 0.5f;
-  int columns = (frame_width + 1) / 2, rows = (frame_height + 1) / 2;
-  struct tap cx, cy;
-  cx.low = (int)floorf(place_x), cy.low = (int)floorf(place_y);
-  cx.share = place_x - floorf(place_x), cy.share = place_y - floorf(place_y);
-  cx.high = cx.low + 1 < columns ? cx.low + 1 : columns - 1, cy.high = cy.low + 1 < rows ? cy.low + 1 : rows - 1;
-  cx.low = cx.low < 0 ? 0 : cx.low, cy.low = cy.low < 0 ? 0 : cy.low;
-  float luma = (sample_u8(frame, pitch, 1, x, y) - 16.0f) * (255.0f / 219.0f);
-  float cb = (sample_u8(chroma, pitch, 2, cx, cy) - 128.0f) * (255.0f / 224.0f);
-  float cr = (sample_u8(chroma + 1, pitch, 2, cx, cy) - 128.0f) * (255.0f / 224.0f);
-  float r = luma + 2.0f * (1.0f - red) * cr, b = luma + 2.0f * (1.0f - blue) * cb;
-  float g = (luma - red * r - blue * b) / (1.0f - red - blue);
-  put(tensor, column, row, width, height, fminf(fmaxf(r, 0.0f), 255.0f), fminf(fmaxf(g, 0.0f), 255.0f),
-      fminf(fmaxf(b, 0.0f), 255.0f));
-}
-
 KERNEL tensor_to_rgb(const u16 *tensor, int width, int height, u8 *frame, int frame_width, int frame_height) {
   int column = THREAD_X, row = THREAD_Y;
   if (column >= frame_width || row >= frame_height) return;
@@ -132,28 +106,4 @@ KERNEL tensor_to_bgra(const u16 *tensor, int width, int height, u8 *frame, int f
   for (int channel = 0; channel < 3; channel++)
     pixel[channel] = byte_of(sample_half(tensor + (2 - channel) * plane, width, x, y));
   pixel[3] = byte_of(sample_u8(source + 3, 4 * source_width, 4, sx, sy));
-}
-
-KERNEL tensor_to_nv12(const u16 *tensor, int width, int height, u8 *frame, int frame_width, int frame_height, float red,
-                      float blue) {
-  int block_x = THREAD_X, block_y = THREAD_Y, pitch = (frame_width + 1) / 2 * 2;
-  if (block_x >= (frame_width + 1) / 2 || block_y >= (frame_height + 1) / 2) return;
-  long long plane = (long long)width * height;
-  float cb = 0.0f, cr = 0.0f;
-  int pixels = 0;
-  for (int row = 2 * block_y; row < 2 * block_y + 2 && row < frame_height; row++)
-    for (int column = 2 * block_x; column < 2 * block_x + 2 && column < frame_width; column++) {
-      struct tap x = tap_of(column, frame_width, width), y = tap_of(row, frame_height, height);
-      float rgb[3];
-      for (int channel = 0; channel < 3; channel++)
-        rgb[channel] = fminf(fmaxf(sample_half(tensor + channel * plane, width, x, y), 0.0f), 255.0f);
-      float luma = red * rgb[0] + (1.0f - red - blue) * rgb[1] + blue * rgb[2];
-      frame[(long long)row * pitch + column] = byte_of(luma * (219.0f / 255.0f) + 16.0f);
-      cr += (rgb[0] - luma) / (2.0f * (1.0f - red));
-      cb += (rgb[2] - luma) / (2.0f * (1.0f - blue));
-      pixels++;
-    }
-  u8 *chroma = frame + (long long)pitch * frame_height + (long long)block_y * pitch + 2 * block_x;
-  chroma[0] = byte_of(cb / pixels * (224.0f / 255.0f) + 128.0f);
-  chroma[1] = byte_of(cr / pixels * (224.0f / 255.0f) + 128.0f);
 }

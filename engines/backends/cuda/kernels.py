@@ -10,10 +10,8 @@ SOURCE = Path(__file__).with_name("frames.cu")
 KERNELS = (
     "rgb_to_tensor",
     "bgra_to_tensor",
-    "nv12_to_tensor",
     "tensor_to_rgb",
     "tensor_to_bgra",
-    "tensor_to_nv12",
 )
 _CHECKSUM = 32  # bytes before the code in a kept file
 

@@ -20,7 +20,5 @@ static float float_of(u16 bits) { union { _Float16 half; u16 bits; } u; u.bits =
 
 void run_rgb_to_tensor(SIZES, const u8 *f, int fw, int fh, u16 *t, int w, int h) { START; GRID(rgb_to_tensor(f, fw, fh, t, w, h)) }
 void run_bgra_to_tensor(SIZES, const u8 *f, int fw, int fh, u16 *t, int w, int h) { START; GRID(bgra_to_tensor(f, fw, fh, t, w, h)) }
-void run_nv12_to_tensor(SIZES, const u8 *f, int fw, int fh, u16 *t, int w, int h, float r, float b) { START; GRID(nv12_to_tensor(f, fw, fh, t, w, h, r, b)) }
 void run_tensor_to_rgb(SIZES, const u16 *t, int w, int h, u8 *f, int fw, int fh) { START; GRID(tensor_to_rgb(t, w, h, f, fw, fh)) }
 void run_tensor_to_bgra(SIZES, const u16 *t, int w, int h, u8 *f, int fw, int fh, const u8 *s, int sw, int sh) { START; GRID(tensor_to_bgra(t, w, h, f, fw, fh, s, sw, sh)) }
-void run_tensor_to_nv12(SIZES, const u16 *t, int w, int h, u8 *f, int fw, int fh, float r, float b) { START; GRID(tensor_to_nv12(t, w, h, f, fw, fh, r, b)) }

@@ -1,0 +1,16 @@
+"""Where backends keep what takes long to make."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/driftcam`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftcam"
+
+
+def engines_folder() -> Path:
+    """Of TensorRT's engines."""
+    return cache_folder() / "engines"
