@@ -45,7 +45,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def row(freedom: float, steps: int) -> dict:
-    _, encoder, decoder, unet = load_networks(WEIGHTS)
+    encoder, decoder, unet = load_networks(WEIGHTS)
     frames = [
         cv2.resize(coherence.read(CLIP, start)[0], (SIDE, SIDE), interpolation=cv2.INTER_AREA) for start in STARTS
     ]

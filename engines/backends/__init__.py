@@ -34,7 +34,7 @@ def explain(backend: Backend, wanted: str = "auto", device: int = 0) -> str:
 
 @functools.cache
 def _choice(wanted: str, device: int) -> Choice:
-    return choose(wanted, gather, device)
+    return choose(wanted, lambda: gather(device), device)
 
 
 def _open(name: str, device: int, precision: str) -> Backend:

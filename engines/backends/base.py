@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.backends.progress import Progress
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of every input, by name; pictures as (B, 3, H, W) even where they are given as frames."""
-Progress = Callable[[str, float], None]
-"""progress(phase, share of it that is done, 0 to 1)."""
 
 
 @dataclass(frozen=True)

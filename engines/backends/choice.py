@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from driftcam.engines.api.engine_options import BACKENDS, check_choice
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.nvidia import Driver, ask_driver, problem_of
+from driftcam.engines.backends.nvidia import DriverFacts, ask_driver, problem_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Facts:
         torch_cuda: why torch cannot use the card, or empty.
     """
 
-    driver: Driver
+    driver: DriverFacts
     tensorrt: str
     torch_cuda: str
 
@@ -63,7 +63,7 @@ def _on_the_processor(backend: str, reason: str, device: int) -> Choice:
     return Choice(backend, reason)
 
 
-def _problem_of_card(driver: Driver, device: int) -> str:
+def _problem_of_card(driver: DriverFacts, device: int) -> str:
     """Why card `device` cannot be used, or empty. Raises `ParameterError` for a card that is not there."""
     if device >= max(1, len(driver.cards)):
         cards = ", ".join(f"{number} ({card.name})" for number, card in enumerate(driver.cards))
@@ -72,26 +72,30 @@ def _problem_of_card(driver: Driver, device: int) -> str:
     return driver.problem or problem_of(driver.cuda, driver.cards[device : device + 1])
 
 
-def gather() -> Facts:
-    """Asks this machine."""
+def gather(device: int = 0) -> Facts:
+    """Asks this machine, for one of its cards."""
     driver = ask_driver()
     if driver.problem:
         return Facts(driver, driver.problem, driver.problem)
-    return Facts(driver, tensorrt_problem(), torch_cuda_problem())
+    target = driver.cards[device].target if device < len(driver.cards) else "current"
+    return Facts(driver, tensorrt_problem(target), torch_cuda_problem())
 
 
-def tensorrt_problem() -> str:
-    """Why TensorRT and what runs its engines cannot be loaded, or empty."""
+def tensorrt_problem(target: str = "current") -> str:
+    """Why TensorRT and what runs its engines cannot be loaded, or not be used on a card of that target; or empty."""
     missing = [name for name in ("onnxscript", "filelock", "cuda") if importlib.util.find_spec(name) is None]
     if missing:
         return f"TensorRT needs {', '.join(missing)}: pip install 'driftcam[rtx]'"
+    from driftcam.engines.backends.tensorrt.builder import TARGETS, target_problem
     from driftcam.engines.backends.tensorrt.library import load
 
     try:
-        load()
+        library = load()
     except ParameterError as error:
         return str(error)
-    return ""
+    if library.flavour != "tensorrt_rtx" or target not in TARGETS:
+        return ""  # it builds on the card itself, for what that is
+    return target_problem(library, target)
 
 
 def torch_cuda_problem() -> str:

@@ -5,7 +5,8 @@ Sizes count in units of 64 px, so that one engine serves every multiple of 64 fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,18 @@ class Ranges:
             if not 1 <= low <= typical <= high:
                 raise ParameterError(name, (low, typical, high), "give least ≤ typical ≤ most, from 1")
 
+    def hold(self, sizes: Mapping[str, int]) -> bool:
+        """Whether every one of `sizes`, by variable, lies within."""
+        return all(low <= sizes.get(name, low) <= high for name, (low, _, high) in vars(self).items())
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Which ranges are smaller: the most that fits in, then how many sizes there are."""
+        return (
+            math.prod(high for _, _, high in vars(self).values()),
+            math.prod(high - low + 1 for low, _, high in vars(self).values()),
+        )
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -54,7 +67,7 @@ class NetworkSpec:
         output: name of the output.
         frame: `in` where a backend's callable takes its first input, a picture, as frames (B, H, W, 3) u8, `out` where
             it gives its output so, empty where both are tensors. The change of layout runs where the network does.
-        key: names the weights and the code for what backends keep on disk; empty keeps nothing.
+        kept: whether backends keep what they make of it in the computer's cache beyond what takes minutes to build.
     """
 
     name: str
@@ -62,7 +75,7 @@ class NetworkSpec:
     inputs: Mapping[str, Shape]
     output: str
     frame: str = ""
-    key: str = ""
+    kept: bool = False
 
     def shapes(self, **sizes: int) -> dict[str, tuple[int, ...]]:
         """The inputs' shapes for given `batch`, `rows` and `columns`."""
@@ -77,6 +90,15 @@ class NetworkSpec:
         return {
             name: tuple(sizes[axis.name] * axis.per_unit // UNIT if isinstance(axis, Axis) else axis for axis in shape)
             for name, shape in self.inputs.items()
+        }
+
+    def sizes(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """The inverse of `shapes`; a size that is no whole number of units is the next one."""
+        return {
+            axis.name: math.ceil(length / axis.per_unit)
+            for name, shape in self.inputs.items()
+            for axis, length in zip(shape, shapes[name], strict=True)
+            if isinstance(axis, Axis)
         }
 
     def examples(self, dtype: torch.dtype, seed: int = 0, **sizes: int) -> tuple[Tensor, ...]:

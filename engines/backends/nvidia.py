@@ -34,7 +34,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Driver:
+class DriverFacts:
     """What the driver offers.
 
     Attributes:
@@ -48,21 +48,21 @@ class Driver:
     problem: str
 
 
-def ask_driver(library: ctypes.CDLL | None = None) -> Driver:
+def ask_driver(library: ctypes.CDLL | None = None) -> DriverFacts:
     """The driver's answers; `library` stands for libcuda in tests."""
     try:
         cuda = library or ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
-        return Driver((0, 0), (), "no NVIDIA driver is installed")
+        return DriverFacts((0, 0), (), "no NVIDIA driver is installed")
     status = cuda.cuInit(0)
     version = ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(version))
     newest = (version.value // 1000, version.value % 1000 // 10)
     if status:
         why = "no NVIDIA GPU was found" if status == _NO_DEVICE else f"the driver does not start (error {status})"
-        return Driver(newest, (), why)
+        return DriverFacts(newest, (), why)
     cards = tuple(_card(cuda, index) for index in range(_count(cuda)))
-    return Driver(newest, cards, problem_of(newest, cards))
+    return DriverFacts(newest, cards, problem_of(newest, cards))
 
 
 def problem_of(cuda: tuple[int, int], cards: tuple[Card, ...]) -> str:

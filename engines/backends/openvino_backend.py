@@ -16,10 +16,9 @@ import torch
 from openvino.properties import hint
 from torch import Tensor
 
-from driftcam.engines.backends import openvino_forms
+from driftcam.engines.backends import base, openvino_forms
 from driftcam.engines.backends.base import (
     Cost,
-    Progress,
     Shapes,
     choose_precision,
     count,
@@ -27,7 +26,10 @@ from driftcam.engines.backends.base import (
     preferred,
     with_frames,
 )
+from driftcam.engines.backends.folders import cache_folder
+from driftcam.engines.backends.identity import code_of, identity
 from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.backends.progress import Progress
 
 _TYPES = {"bf16": ov.Type.bf16, "fp32": ov.Type.f32}
 
@@ -41,11 +43,6 @@ def _core() -> ov.Core:
 def _precision() -> ov.Type:
     capabilities = _core().get_property("CPU", props.device.capabilities)
     return ov.Type.bf16 if "BF16" in capabilities else ov.Type.f32
-
-
-def cache_folder() -> Path:
-    """Where converted graphs are kept (`$XDG_CACHE_HOME/driftcam`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftcam"
 
 
 class OpenVinoBackend:
@@ -111,14 +108,15 @@ class OpenVinoNetwork:
 
 @functools.cache
 def _forms_key() -> str:
-    """A graph depends on the forms of its layers beside on `NetworkSpec.key`."""
-    return hashlib.sha256(Path(openvino_forms.__file__).read_bytes()).hexdigest()[:8]
+    """A graph depends on the forms of its layers and on its ends beside on what the network is."""
+    sources = (code_of(module.__name__) for module in (openvino_forms, base))
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:8]
 
 
 def _converted(spec: NetworkSpec, shapes: Shapes) -> ov.Model:
     """The network as an OpenVINO graph, from the cache where there. A broken cache entry is made anew."""
-    path = cache_folder() / f"{spec.key}-{spec.name}-{_forms_key()}-{ov.__version__.split('-')[0]}.xml"
-    if spec.key and path.exists():
+    path = cache_folder() / f"{spec.name}-{identity(spec)[:16]}-{_forms_key()}-{ov.__version__.split('-')[0]}.xml"
+    if spec.kept and path.exists():
         try:
             return _core().read_model(path)
         except RuntimeError:
@@ -126,7 +124,7 @@ def _converted(spec: NetworkSpec, shapes: Shapes) -> ov.Model:
     with torch.inference_mode():
         network = openvino_forms.for_openvino(with_frames(spec)).eval()
         model = ov.convert_model(network, example_input=tuple(examples(spec, shapes)))
-    if spec.key:
+    if spec.kept:
         _save(model, path)
     return model
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from driftcam.engines.backends.base import Cost, Progress, Shapes, choose_precision, count, preferred, with_frames
+from driftcam.engines.backends.base import Cost, Shapes, choose_precision, count, preferred, with_frames
 from driftcam.engines.backends.network import NetworkSpec
+from driftcam.engines.backends.progress import Progress
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

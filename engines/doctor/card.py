@@ -39,7 +39,7 @@ class _Filter(nn.Module):
 
 
 def filter_spec() -> NetworkSpec:
-    return NetworkSpec("filter", _Filter().eval(), {"x": picture(3)}, "y", "", "doctor")
+    return NetworkSpec("filter", _Filter().eval(), {"x": picture(3)}, "y")
 
 
 def try_card(backend: TensorRtBackend) -> list[Finding]:

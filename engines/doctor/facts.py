@@ -11,7 +11,7 @@ from pathlib import Path
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.findings import Finding
 from driftcam.engines.backends.choice import Choice, choose, gather, tensorrt_problem, torch_cuda_problem
-from driftcam.engines.backends.nvidia import Driver, ask_driver
+from driftcam.engines.backends.nvidia import DriverFacts, ask_driver
 
 # What speeds the networks up, as the kernel spells it.
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
@@ -61,14 +61,14 @@ def openvino() -> Finding:
     return Finding("OpenVINO", "good", f"{ov.__version__.split('-')[0]}: {', '.join(names)}")
 
 
-def graphics(driver: Driver) -> Finding:
+def graphics(driver: DriverFacts) -> Finding:
     if not driver.cards:
         return Finding("GPU", "absent", driver.problem)
     cards = "; ".join(f"{card.name}, {card.target}, {card.memory / 1e9:.0f} GB" for card in driver.cards)
     return Finding("GPU", "bad" if driver.problem else "good", cards, driver.problem)
 
 
-def driver_version(driver: Driver) -> Finding:
+def driver_version(driver: DriverFacts) -> Finding:
     if driver.cuda == (0, 0):
         return Finding("NVIDIA driver", "absent", driver.problem)
     return Finding("NVIDIA driver", "good", f"runs CUDA {driver.cuda[0]}.{driver.cuda[1]}")
@@ -87,13 +87,14 @@ def tensorrt() -> Finding:
     problem = tensorrt_problem()
     if problem:
         return Finding("TensorRT", "absent", problem)
+    from driftcam.engines.backends.folders import engines_folder
     from driftcam.engines.backends.tensorrt.cache import EngineCache
-    from driftcam.engines.backends.tensorrt.prepare import cache_folder, library_name
+    from driftcam.engines.backends.tensorrt.prepare import library_name
 
-    entries = list(EngineCache(cache_folder()).entries())
+    entries = list(EngineCache(engines_folder()).entries())
     damaged = sum(bool(entry.problem) for entry in entries)
     advice = f"{damaged} damaged: driftcam engine prune" if damaged else ""
-    return Finding("TensorRT", "good", f"{library_name()}, {len(entries)} engines in {cache_folder()}", advice)
+    return Finding("TensorRT", "good", f"{library_name()}, {len(entries)} engines in {engines_folder()}", advice)
 
 
 def torch_device() -> Finding:
@@ -103,7 +104,7 @@ def torch_device() -> Finding:
     return Finding("torch", "good", f"{torch.__version__}, " + (f"CPU ({problem})" if problem else "CUDA"))
 
 
-def nvenc(driver: Driver) -> Finding:
+def nvenc(driver: DriverFacts) -> Finding:
     """The card's video encoder, for H.264 to browsers."""
     if driver.problem:
         return Finding("NVENC", "absent", driver.problem)

@@ -10,7 +10,7 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import CHECKPOINT
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.backends import Backend
-from driftcam.engines.backends.base import Progress
+from driftcam.engines.backends.progress import Progress
 from driftcam.engines.models.base import Model, ModelSource
 from driftcam.engines.models.embedded.model import EmbeddedSource
 

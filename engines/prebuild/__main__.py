@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.folders import engines_folder
 from driftcam.engines.backends.tensorrt.build import TARGETS
 from driftcam.engines.backends.tensorrt.cache import EngineCache
-from driftcam.engines.backends.tensorrt.prepare import cache_folder
 from driftcam.engines.prebuild import commands
 
 BAD_INPUT = 2
@@ -19,7 +19,7 @@ BAD_INPUT = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 1 where `verify` finds something wrong, 2 for what cannot be done."""
     options = _parser().parse_args(arguments)
-    cache = EngineCache(options.folder or cache_folder())
+    cache = EngineCache(options.folder or engines_folder())
     try:
         if options.command == "build":
             ranges = commands.parse_ranges(options.sizes, options.batch)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="driftcam engine", description="TensorRT engines; building needs no GPU.")
-    parser.add_argument("--folder", type=Path, metavar="PATH", help=f"of the engines ({cache_folder()})")
+    parser.add_argument("--folder", type=Path, metavar="PATH", help=f"of the engines ({engines_folder()})")
     orders = parser.add_subparsers(dest="command", required=True)
     build = orders.add_parser("build", help="build the engines of a model ahead of time")
     build.add_argument("--model", default="embedded", metavar="embedded|FOLDER", help="a diffusers folder")

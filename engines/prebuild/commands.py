@@ -12,7 +12,7 @@ from driftcam.engines.backends.export import PRECISIONS
 from driftcam.engines.backends.network import UNIT, NetworkSpec, Ranges
 from driftcam.engines.backends.tensorrt.build import parse_target
 from driftcam.engines.backends.tensorrt.cache import EngineCache
-from driftcam.engines.backends.tensorrt.prepare import library_name, prepare
+from driftcam.engines.backends.tensorrt.prepare import key_of, library_name, prepare
 from driftcam.engines.models.embedded.model import embedded_specs
 
 _BAR = 24
@@ -24,6 +24,9 @@ def parse_ranges(sizes: str, batch: str) -> Ranges:
     if least % UNIT or most % UNIT:
         raise ParameterError("sizes", sizes, f"give multiples of {UNIT}")
     low, high = least // UNIT, most // UNIT
+    if low < Ranges().rows[0] or high > Ranges().rows[-1]:
+        usable = f"{Ranges().rows[0] * UNIT} to {Ranges().rows[-1] * UNIT}"
+        raise ParameterError("sizes", sizes, f"a running engine asks for {usable} pixels, never for others")
     typical = min(max(512 // UNIT, low), high)
     return Ranges(batch=(_span("batch", batch)[0], _span("batch", batch)[0], _span("batch", batch)[1]),
                   rows=(low, typical, high), columns=(low, typical, high))  # fmt: skip
@@ -64,16 +67,8 @@ def build_engines(
         for target in names:
             started = time.monotonic()
             bar = Bar(f"{spec.name} for {target}")
-            engine = prepare(
-                spec,
-                target,
-                precision,
-                cache,
-                ranges=ranges,
-                refit=refit,
-                progress=bar,
-                notify=lambda line: print(line),
-            )
+            key = key_of(spec, target, precision, ranges=ranges, refit=refit)
+            engine = prepare(spec, key, cache, progress=bar, notify=lambda line: print(line))
             bar.clear()
             taken = time.monotonic() - started
             print(f"{spec.name} for {target} in {precision}: {len(engine) / 1e6:.1f} MB, {taken:.1f} s")

@@ -19,7 +19,7 @@ import pytest
 from driftcam import Engine
 from driftcam.daemon import cli
 from driftcam.daemon.engine.process import worker_command
-from driftcam.daemon.frames import Picture, Result, fitted
+from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sources.pattern import draw
@@ -98,8 +98,7 @@ async def test_a_clip_gives_the_sequential_pictures() -> None:
     """With noise that drifts along, which every frame leaves to the next."""
     results, engine = await through_the_daemon("stream", START, 12), Engine(START, backend="torch")
     for result in results:
-        image = fitted(Picture(scene(result.source.pts), 0, 0), START.width, START.height).image
-        assert furthest(result.image, engine.process(image)[0].image) <= LEVELS
+        assert furthest(result.image, engine.process(result.source.image)[0].image) <= LEVELS
 
 
 class Alone:
@@ -115,8 +114,7 @@ class Alone:
         if result.image.shape[1::-1] != size:
             return 255
         self._engine = self._engine or Engine(self._parameters, backend="torch")
-        image = fitted(Picture(scene(result.source.pts), 0, 0), *size).image
-        return furthest(result.image, self._engine.process(image)[0].image)
+        return furthest(result.image, self._engine.process(result.source.image)[0].image)
 
 
 async def test_a_live_change_of_steps_style_and_size_loses_and_mixes_nothing() -> None:

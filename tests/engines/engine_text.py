@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from driftcam.engines.backends.tensorrt.builder import Shapes
+from driftcam.engines.backends.tensorrt.builder import ShapeRange
 
 _KINDS = {"half": "fp16", "bfloat16": "bf16", "float": "fp32"}
 
@@ -48,7 +48,7 @@ def read(engine: bytes) -> EngineText:
     return EngineText(target, named("inputs"), named("outputs"), {(int(a), int(b)) for a, b in ranges})
 
 
-def expected(profile: dict[str, Shapes], kind: str) -> tuple[dict[str, Tensor], set[tuple[int, int]]]:
+def expected(profile: dict[str, ShapeRange], kind: str) -> tuple[dict[str, Tensor], set[tuple[int, int]]]:
     """Inputs and free axes that an engine for `profile` must have."""
     inputs, free = {}, set()
     for name, (least, _, most) in profile.items():

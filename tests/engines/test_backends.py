@@ -12,7 +12,7 @@ from driftcam.engines import backends
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends import Backend, choice, explain, open_backend
 from driftcam.engines.backends.choice import Facts, choose
-from driftcam.engines.backends.nvidia import Card, Driver, ask_driver, problem_of
+from driftcam.engines.backends.nvidia import Card, DriverFacts, ask_driver, problem_of
 from driftcam.engines.backends.openvino_backend import OpenVinoBackend
 from driftcam.engines.backends.openvino_forms import for_openvino
 from driftcam.engines.backends.torch_backend import TorchBackend
@@ -25,8 +25,8 @@ def forget() -> None:
     backends._choice.cache_clear()
 
 
-RTX = Driver((13, 0), (Card("RTX 4080", (8, 9), 16 << 30),), "")
-NONE = Driver((0, 0), (), "no NVIDIA driver is installed")
+RTX = DriverFacts((13, 0), (Card("RTX 4080", (8, 9), 16 << 30),), "")
+NONE = DriverFacts((0, 0), (), "no NVIDIA driver is installed")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ class Libcuda:
 def test_the_driver_is_asked_for_its_cards() -> None:
     cards = (Card("RTX 4080", (8, 9), 16 << 30), Card("RTX 5090", (12, 0), 32 << 30))
     driver = ask_driver(Libcuda(cards=cards))
-    assert driver == Driver((13, 1), cards, "") and [card.target for card in driver.cards] == ["sm89", "sm120"]
-    assert ask_driver(Libcuda(status=100)) == Driver((13, 1), (), "no NVIDIA GPU was found")
+    assert driver == DriverFacts((13, 1), cards, "") and [card.target for card in driver.cards] == ["sm89", "sm120"]
+    assert ask_driver(Libcuda(status=100)) == DriverFacts((13, 1), (), "no NVIDIA GPU was found")
     assert "error 803" in ask_driver(Libcuda(status=803)).problem
     assert "update it to 580" in ask_driver(Libcuda(version=12040, cards=cards)).problem
 

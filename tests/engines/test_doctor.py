@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driftcam.engines.backends.nvidia import Card, Driver
+from driftcam.engines.backends.nvidia import Card, DriverFacts
 from driftcam.engines.backends.openvino_backend import OpenVinoBackend
 from driftcam.engines.backends.torch_backend import TorchBackend
 from driftcam.engines.doctor.facts import driver_version, graphics, processor
@@ -25,12 +25,12 @@ def test_the_processors_instructions_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("driver", "state", "words"),
     [
-        (Driver((13, 0), (Card("RTX 4080", (8, 9), 17_000_000_000),), ""), "good", "RTX 4080, sm89, 17 GB"),
-        (Driver((12, 4), (Card("RTX 4080", (8, 9), 17_000_000_000),), "update it"), "bad", "RTX 4080"),
-        (Driver((0, 0), (), "no NVIDIA driver is installed"), "absent", "no NVIDIA driver"),
+        (DriverFacts((13, 0), (Card("RTX 4080", (8, 9), 17_000_000_000),), ""), "good", "RTX 4080, sm89, 17 GB"),
+        (DriverFacts((12, 4), (Card("RTX 4080", (8, 9), 17_000_000_000),), "update it"), "bad", "RTX 4080"),
+        (DriverFacts((0, 0), (), "no NVIDIA driver is installed"), "absent", "no NVIDIA driver"),
     ],
 )
-def test_a_card_that_cannot_be_used_is_bad_and_none_is_no_failure(driver: Driver, state: str, words: str) -> None:
+def test_a_card_that_cannot_be_used_is_bad_and_none_is_no_failure(driver: DriverFacts, state: str, words: str) -> None:
     finding = graphics(driver)
     assert finding.state == state and words in finding.detail
     assert ("runs CUDA" in driver_version(driver).detail) == (driver.cuda != (0, 0))

@@ -65,7 +65,7 @@ def test_one_step_is_the_flow_models_own_euler_step():
     picture = scene(2)
     result = machine.step(picture)
     noise = torch.from_numpy(taken["noise"].copy())
-    _, encoder, decoder, unet = load_networks(WEIGHTS)
+    encoder, decoder, unet = load_networks(WEIGHTS)
     with torch.no_grad():
         photo = encoder(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
         x = 0.4 * photo + 0.6 * noise

@@ -12,9 +12,11 @@ import pytest
 pytest.importorskip("filelock")
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.network import Ranges
 from driftcam.engines.backends.tensorrt.cache import EngineCache, EngineKey
 
-KEY = EngineKey("decoder", "b" * 64, "a" * 64, "1x20x32x32", "fp16", "sm89", "tensorrt_rtx 1.7.1")
+KEY = EngineKey("decoder", "b" * 64, "a" * 64, "fp16", "sm89", "tensorrt_rtx 1.7.1")
+OTHERS = {"ranges": Ranges(batch=(1, 2, 3)), "refit": True}
 
 
 def test_an_engine_is_built_once_and_found_again(tmp_path: Path) -> None:
@@ -35,7 +37,7 @@ def test_an_engine_is_built_once_and_found_again(tmp_path: Path) -> None:
 def test_every_field_of_the_key_counts(field: str, tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     cache.get(KEY, lambda: b"one")
-    other = dataclasses.replace(KEY, **{field: "other"})
+    other = dataclasses.replace(KEY, **{field: OTHERS.get(field, "other")})
     assert cache.load(other) is None
     assert cache.get(other, lambda: b"two") == b"two" and cache.load(KEY) == b"one"
 
@@ -106,3 +108,49 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ParameterError, match="cannot be written"):
         EngineCache(tmp_path / "file" / "cache").get(KEY, lambda: b"engine")
+
+
+def only(batch: tuple[int, int] = (1, 16), side: tuple[int, int] = (4, 16), **changes: object) -> EngineKey:
+    """Least and most of rows and of sides, in units of 64 px."""
+    spans = {"batch": batch, "rows": side, "columns": side}
+    ranges = Ranges(**{name: (low, low, high) for name, (low, high) in spans.items()})
+    return dataclasses.replace(KEY, ranges=ranges, **changes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ({"batch": 1, "rows": 8, "columns": 8}, only((1, 1), (8, 8))),
+        ({"batch": 1, "rows": 8, "columns": 4}, only((1, 4), (4, 8))),
+        ({"batch": 4, "rows": 8, "columns": 8}, only((1, 4), (4, 8))),
+        ({"batch": 8, "rows": 8, "columns": 8}, only()),
+        ({"batch": 1, "rows": 12, "columns": 8}, only()),
+    ],
+)
+def test_the_smallest_engine_that_holds_a_size_is_found(sizes: dict, found: EngineKey, tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    assert cache.smallest(KEY, sizes) == KEY, "which is built where nothing is there"
+    for key in (only(), only((1, 4), (4, 8)), only((1, 1), (8, 8)), only((1, 4), (4, 8), refit=True)):
+        cache.get(key, lambda: b"engine")
+    for other in ("weights", "graph", "precision", "target", "library"):
+        cache.get(only((1, 1), (8, 8), **{other: "other"}), lambda: b"engine")
+    assert cache.smallest(KEY, sizes) == found
+
+
+def test_an_engine_whose_weights_are_to_be_replaced_was_built_for_it(tmp_path: Path) -> None:
+    cache, sizes = EngineCache(tmp_path), {"batch": 1, "rows": 4, "columns": 4}
+    cache.get(only((1, 1), (4, 4)), lambda: b"engine")
+    wanted = dataclasses.replace(KEY, refit=True)
+    assert cache.smallest(wanted, sizes) == wanted
+    cache.get(only((1, 2), (4, 4), refit=True), lambda: b"engine")
+    assert cache.smallest(wanted, sizes) == only((1, 2), (4, 4), refit=True)
+
+
+def test_engines_of_an_older_driftcam_are_named_and_pruned(tmp_path: Path) -> None:
+    (tmp_path / "decoder-sm89-fp16-0.engine").write_bytes(b"engine")
+    (tmp_path / "decoder-sm89-fp16-0.json").write_text('{"format": 2, "key": {"profile": "Ranges() refit=False"}}')
+    cache = EngineCache(tmp_path)
+    (entry,) = cache.entries()
+    assert "another version of driftcam" in entry.problem and entry.key is None
+    assert cache.smallest(KEY, {"batch": 1, "rows": 4, "columns": 4}) == KEY
+    assert cache.prune(KEY.library) == [entry.path] and not list(tmp_path.iterdir())

@@ -18,9 +18,10 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
 
 from driftcam.daemon.cli import main as driftcam
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.identity import graph_hash, weights_hash
 from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
 from driftcam.engines.backends.tensorrt.cache import EngineCache
-from driftcam.engines.backends.tensorrt.prepare import graph_hash, prepare, weights_hash
+from driftcam.engines.backends.tensorrt.prepare import key_of, prepare
 from driftcam.engines.models.embedded.model import embedded_specs
 from driftcam.engines.prebuild import commands
 from driftcam.engines.prebuild.__main__ import main
@@ -72,6 +73,8 @@ def test_build_list_verify_prune(
         (["--target", "sm89", "--precision", "fp7"], "choose from: fp32"),
         (["--target", "sm89", "--sizes", "250-512"], "multiples of 64"),
         (["--target", "sm89", "--sizes", "1024-256"], "LEAST-MOST"),
+        (["--target", "sm89", "--sizes", "64-512"], "a running engine asks for 256 to 1024 pixels"),
+        (["--target", "sm89", "--sizes", "512-2048"], "a running engine asks for 256 to 1024 pixels"),
         (["--target", "sm89", "--batch", "many"], "LEAST-MOST"),
         (["--target", "sm89", "--model", "no-such-folder"], "model_index.json"),
     ],
@@ -94,10 +97,11 @@ def test_driftcam_passes_on_to_the_engine_room(tmp_path: Path) -> None:
 
 def test_the_key_follows_weights_code_and_settings_and_costs_no_export(tmp_path: Path) -> None:
     cache, ranges, phases = EngineCache(tmp_path), Ranges((1, 1, 2), (4, 4, 8), (4, 4, 8)), []
-    first = prepare(spec(), "sm89", "fp16", cache, ranges=ranges, progress=lambda *p: phases.append(p))
+    key = key_of(spec(), "sm89", "fp16", ranges=ranges)
+    first = prepare(spec(), key, cache, progress=lambda *p: phases.append(p))
     assert phases
     phases.clear()
-    again = prepare(spec(), "sm89", "fp16", cache, ranges=ranges, progress=lambda *p: phases.append(p))
+    again = prepare(spec(), key_of(spec(), "sm89", "fp16", ranges=ranges), cache, progress=lambda *p: phases.append(p))
     assert again == first and not phases, "it came from the cache"
     changed = spec()
     with torch.no_grad():

@@ -13,7 +13,7 @@ from driftcam.engines.api import ParameterError
 from driftcam.engines.api.engine_options import BACKENDS, PIPELINES, PRECISIONS, EngineOptions
 from driftcam.engines.api.model_files import EMBEDDED_SOLVERS, SOLVERS, ModelFiles
 from driftcam.engines.backends.choice import Facts, choose
-from driftcam.engines.backends.nvidia import Card, Driver
+from driftcam.engines.backends.nvidia import Card, DriverFacts
 from driftcam.engines.diffusion.schedules import flow
 from driftcam.engines.models.embedded.model import WEIGHTS
 from driftcam.engines.models.registry import open_source
@@ -54,8 +54,8 @@ def test_what_cannot_be_an_option_is_named_with_its_choices(options: dict, messa
     assert message in str(error.value)
 
 
-TWO = Driver((13, 0), (Card("RTX 4080", (8, 9), 16 << 30), Card("GTX 1080", (6, 1), 8 << 30)), "")
-NONE = Driver((0, 0), (), "no NVIDIA driver is installed")
+TWO = DriverFacts((13, 0), (Card("RTX 4080", (8, 9), 16 << 30), Card("GTX 1080", (6, 1), 8 << 30)), "")
+NONE = DriverFacts((0, 0), (), "no NVIDIA driver is installed")
 
 
 def test_a_card_is_chosen_by_its_number_and_one_that_is_not_there_is_refused() -> None:

@@ -15,6 +15,7 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
     pytest.skip("needs: pip install 'driftcam[rtx]'", allow_module_level=True)
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.choice import tensorrt_problem
 from driftcam.engines.backends.export import PRECISIONS, export_onnx
 from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
 from driftcam.engines.backends.tensorrt import builder
@@ -71,7 +72,7 @@ def test_the_embedded_networks_for_every_generation(name: str, target: str, embe
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["encoder", "unet", "decoder"])
 def test_networks_of_a_checkpoint_for_every_generation(name: str, target: str, tiny_onnx) -> None:
-    spec, path = tiny_onnx("sd-turbo", name, "fp16", residuals=True)
+    spec, path = tiny_onnx("sd-turbo", name, "fp16")
     job = BuildJob(name, path, target, "fp16", profile_of(spec, SMALL))
     check_engine(build(job), spec, job)
 
@@ -180,6 +181,17 @@ def test_an_operator_that_tensorrt_lacks_is_named(tmp_path: Path) -> None:
         build(BuildJob("filter", tmp_path / "graph.onnx", "sm89", "fp16", profile))
 
 
+def test_hopper_is_built_for_where_the_library_can_and_named_where_it_cannot(decoder: BuildJob) -> None:
+    """TensorRT for RTX 1.7 has no code for H100 and H200."""
+    job = BuildJob(**{**vars(decoder), "target": "sm90"})
+    if hasattr(load().trt.ComputeCapability, "SM90"):
+        assert engine_text.read(build(job)).target == "sm90"
+        return
+    with pytest.raises(ParameterError, match=r"target: 'sm90' .* H100 and H200.*torch-cuda runs on them"):
+        build(job)
+    assert "H100 and H200" in tensorrt_problem("sm90") and tensorrt_problem("sm89") == ""
+
+
 def test_a_builder_that_dies_is_reported(decoder: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "serve", _die)
     with pytest.raises(ParameterError, match="ended without a word"):
@@ -198,5 +210,5 @@ def test_targets_by_their_usual_names(text: str, name: str) -> None:
 
 
 def test_an_unknown_target_lists_the_known() -> None:
-    with pytest.raises(ParameterError, match="sm75, sm80, sm86, sm89, sm120"):
+    with pytest.raises(ParameterError, match="sm75, sm80, sm86, sm89, sm90, sm120"):
         parse_target("sm70")

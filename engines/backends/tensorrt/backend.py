@@ -16,7 +16,6 @@ from torch import Tensor
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.base import (
     Cost,
-    Progress,
     Shapes,
     choose_precision,
     count,
@@ -26,12 +25,14 @@ from driftcam.engines.backends.base import (
 )
 from driftcam.engines.backends.cuda.driver import CudaDriver, Driver, Kernel, Memory, Stream
 from driftcam.engines.backends.cuda.passes import Lanes, Pass
+from driftcam.engines.backends.folders import engines_folder
 from driftcam.engines.backends.network import UNIT, NetworkSpec, Ranges
 from driftcam.engines.backends.nvidia import ask_driver
+from driftcam.engines.backends.progress import Progress
 from driftcam.engines.backends.tensorrt.build import TARGETS, precisions_of
-from driftcam.engines.backends.tensorrt.cache import EngineCache
+from driftcam.engines.backends.tensorrt.cache import EngineCache, EngineKey
 from driftcam.engines.backends.tensorrt.library import Library, load
-from driftcam.engines.backends.tensorrt.prepare import cache_folder, graph_hash, prepare, weights_hash
+from driftcam.engines.backends.tensorrt.prepare import key_of, prepare
 from driftcam.engines.backends.tensorrt.runtime import Context, Runner
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class TensorRtBackend:
         device: int = 0,
         precision: str = "auto",
     ) -> None:
-        folder = cache_folder()
+        folder = engines_folder()
         self._library = library or load()
         self.driver = driver or CudaDriver(folder.with_name("kernels"), device)
         self._card = "" if driver else ask_driver().cards[device].name
@@ -65,7 +66,7 @@ class TensorRtBackend:
         self.precisions: Sequence[str] = preferred(self.name, precisions_of(self.driver.target), precision)
         self._lanes = Lanes(self.driver)
         # An engine leaves the card with the last network that runs it.
-        self._runners: WeakValueDictionary[tuple[str, ...], Runner] = WeakValueDictionary()
+        self._runners: WeakValueDictionary[EngineKey, Runner] = WeakValueDictionary()
         self._lock = threading.Lock()  # a new size is compiled beside the running networks
 
     def describe(self) -> str:
@@ -74,7 +75,10 @@ class TensorRtBackend:
     def compile(
         self, spec: NetworkSpec, shapes: Shapes, precision: str = "auto", progress: Progress | None = None
     ) -> TensorRtNetwork | HostFrames:
-        """See `Backend`. One engine serves all shapes within its range, so only the first of them waits for a build."""
+        """See `Backend`. One engine serves all shapes within its ranges, so only the first of them waits for a build.
+
+        Of the engines in the cache that were built for these shapes that of the smallest ranges serves.
+        """
         started = time.perf_counter()
         precision = choose_precision(self, precision)
         if spec.frame and _DTYPES[precision] != torch.float16:
@@ -82,25 +86,24 @@ class TensorRtBackend:
             assert isinstance(bare, TensorRtNetwork)
             return HostFrames(bare, spec.frame)
         self.driver.use()
-        runner = self._runner(spec, precision, progress)
+        runner = self._runner(spec, shapes, precision, progress)
         network = TensorRtNetwork(spec, shapes, runner, self.driver, self._lanes, _DTYPES[precision])
         runner.keep_compiled()
         taken = time.perf_counter() - started
         network.cost = Cost(self._card, precision, count(spec.module), network.memory, taken)
         return network
 
-    def _runner(self, spec: NetworkSpec, precision: str, progress: Progress | None) -> Runner:
-        key = (spec.name, weights_hash(spec.module), graph_hash(spec), precision)
+    def _runner(self, spec: NetworkSpec, shapes: Shapes, precision: str, progress: Progress | None) -> Runner:
+        # Data-centre TensorRT builds for the card at hand alone.
+        ahead = self._library.flavour == "tensorrt_rtx" and self.driver.target in TARGETS
+        target = self.driver.target if ahead else "current"
+        wanted = key_of(spec, target, precision, refit=self._refit, library=self._library)
         with self._lock:
+            key = self._cache.smallest(wanted, spec.sizes(shapes))
             runner = self._runners.get(key)
             if runner is None:
-                # Data-centre TensorRT builds for the card at hand alone.
-                ahead = self._library.flavour == "tensorrt_rtx" and self.driver.target in TARGETS
-                target = self.driver.target if ahead else "current"
-                engine = self._engine_of(
-                    spec, target, precision, self._cache, refit=self._refit, progress=progress, notify=_log.warning
-                )
-                compiled = self._folder / f"{spec.name}-{precision}-{self.driver.target}.compiled"
+                engine = self._engine_of(spec, key, self._cache, progress=progress, notify=_log.warning)
+                compiled = self._folder / f"{key.name}.compiled"
                 runner = self._runners[key] = Runner(self._library, self.driver, engine, spec.name, compiled)
             return runner
 

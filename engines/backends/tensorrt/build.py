@@ -7,11 +7,12 @@ from multiprocessing.connection import Connection
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.network import NetworkSpec, Ranges
+from driftcam.engines.backends.progress import Progress
 from driftcam.engines.backends.tensorrt import builder
-from driftcam.engines.backends.tensorrt.builder import TARGETS, BuildJob, Progress, Shapes
+from driftcam.engines.backends.tensorrt.builder import TARGETS, BuildJob, ShapeRange
 
 
-def profile_of(spec: NetworkSpec, ranges: Ranges) -> dict[str, Shapes]:
+def profile_of(spec: NetworkSpec, ranges: Ranges) -> dict[str, ShapeRange]:
     """Least, typical and most shape of every input over `ranges`."""
     sizes = ({name: values[k] for name, values in vars(ranges).items()} for k in range(3))
     least, typical, most = (spec.shapes(**size) for size in sizes)
@@ -31,9 +32,9 @@ def precisions_of(target: str) -> tuple[str, ...]:
     """Those that TensorRT builds for a generation, the fastest that needs no care first."""
     if target == "sm75":
         return ("fp16",)  # Turing multiplies matrices in half precision alone here
-    if target in ("sm75", "sm80", "sm86"):
+    if target in ("sm80", "sm86"):
         return ("fp16", "bf16", "fp32")
-    return ("fp16", "bf16", "fp32", "fp8")  # Ada, Blackwell and what comes after them
+    return ("fp16", "bf16", "fp32", "fp8")  # Ada, Hopper, Blackwell and what comes after them
 
 
 def build(job: BuildJob, progress: Progress | None = None) -> bytes:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.progress import Progress
 from driftcam.engines.backends.tensorrt.library import Library, load
 
-TARGETS = {"sm75": "SM75", "sm80": "SM80", "sm86": "SM86", "sm89": "SM89", "sm120": "SM120", "current": "CURRENT"}
+TARGETS = {name: name.upper() for name in ("sm75", "sm80", "sm86", "sm89", "sm90", "sm120", "current")}
 
-Progress = Callable[[str, float], None]
-"""progress(phase, share of it that is done, 0 to 1)."""
-Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+ShapeRange = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Least, typical and most."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BuildJob:
     onnx: Path
     target: str
     precision: str
-    profile: Mapping[str, Shapes]
+    profile: Mapping[str, ShapeRange]
     refit: tuple[str, ...] = ()
 
 
@@ -102,10 +102,22 @@ def _network_flags(library: Library) -> int:
 def _aim(library: Library, config: Any, target: str) -> None:
     """Build for another card than this machine's, which only TensorRT for RTX can."""
     trt = library.trt
-    if not hasattr(trt, "ComputeCapability"):
-        raise ParameterError("target", target, "only TensorRT for RTX builds for other cards; give current")
+    if problem := target_problem(library, target):
+        raise ParameterError("target", target, problem)
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(trt.ComputeCapability, TARGETS[target]), 0)
+
+
+def target_problem(library: Library, target: str) -> str:
+    """Why `library` cannot build for one of `TARGETS`, or empty."""
+    if not hasattr(library.trt, "ComputeCapability"):
+        return "" if target == "current" else "only TensorRT for RTX builds for other cards; give current"
+    if hasattr(library.trt.ComputeCapability, TARGETS[target]):
+        return ""
+    return (
+        f"TensorRT for RTX {library.version} has no code for {target} (sm90 are H100 and H200, no RTX cards); "
+        "the backend torch-cuda runs on them, and so does TensorRT itself: pip install tensorrt"
+    )
 
 
 def _logger(trt: Any) -> Any:

@@ -7,15 +7,17 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.network import Ranges
 
-FORMAT = 2
+FORMAT = 3
 LOCK_PATIENCE = 1800.0  # s; a large UNet takes minutes on a small machine
 
 
@@ -27,24 +29,37 @@ class EngineKey:
         network: name of the network.
         weights: hash of the weights.
         graph: hash of what the exported graph comes from.
-        profile: the ranges, as text.
         precision, target: as given to `engines.backends.tensorrt.build.build`.
         library: flavour and version of TensorRT.
+        ranges: of the shapes that it takes.
+        refit: whether its weights can be replaced.
     """
 
     network: str
     weights: str
     graph: str
-    profile: str
     precision: str
     target: str
     library: str
+    ranges: Ranges = Ranges()  # noqa: RUF009 (it cannot be changed)
+    refit: bool = False
 
     @property
     def name(self) -> str:
         """File name without ending: readable, and unique by the hash of all fields."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return f"{self.network}-{self.target}-{self.precision}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EngineKey:
+        """The inverse of `dataclasses.asdict`, from JSON. Raises `TypeError`, `KeyError` or `ParameterError`."""
+        ranges = Ranges(**{name: tuple(span) for name, span in values["ranges"].items()})
+        return cls(**{**values, "ranges": ranges})
+
+    def serves(self, wanted: EngineKey, sizes: Mapping[str, int]) -> bool:
+        """Whether this engine does what `wanted` does, at `sizes` (see `NetworkSpec.sizes`)."""
+        alike = dataclasses.replace(self, ranges=wanted.ranges, refit=wanted.refit) == wanted
+        return alike and self.refit >= wanted.refit and self.ranges.hold(sizes)
 
 
 @dataclass(frozen=True)
@@ -113,14 +128,21 @@ class EngineCache:
         except OSError as error:
             raise ParameterError("engine", str(path), f"the cache cannot be written ({error.strerror})") from None
 
+    def smallest(self, wanted: EngineKey, sizes: Mapping[str, int]) -> EngineKey:
+        """Of the engines that do what `wanted` does at `sizes` the one of the smallest ranges; `wanted` where none is.
+
+        What was built for few sizes is faster and takes less memory. Nothing but the descriptions is read.
+        """
+        keys = (self._key(path.with_suffix(".engine")) for path in self.folder.glob(f"{wanted.network}-*.json"))
+        fitting = [key for key in keys if key is not None and key.serves(wanted, sizes) and self._path(key).exists()]
+        return min(fitting, key=lambda key: (key.ranges.reach, key.refit), default=wanted)
+
     def entries(self) -> Iterator[Entry]:
         """All engines, the newest first, each verified."""
         paths = sorted(self.folder.glob("*.engine"), key=lambda p: p.stat().st_mtime, reverse=True)
         for path in paths:
-            description = self._description(path)
             data = path.read_bytes()
-            key = EngineKey(**description["key"]) if description else None
-            yield Entry(path, key, len(data), path.stat().st_mtime, self._problem(path, data))
+            yield Entry(path, self._key(path), len(data), path.stat().st_mtime, self._problem(path, data))
 
     def prune(self, keep_library: str, older_than: float | None = None) -> list[Path]:
         """Remove damaged engines, those of another library than `keep_library` and those built before `older_than`."""
@@ -129,7 +151,7 @@ class EngineCache:
             other = entry.key is not None and entry.key.library != keep_library
             old = older_than is not None and entry.built < older_than
             if entry.problem or other or old:
-                for suffix in (".engine", ".json", ".lock"):
+                for suffix in (".engine", ".json", ".lock", ".compiled"):
                     entry.path.with_suffix(suffix).unlink(missing_ok=True)
                 removed.append(entry.path)
         return removed
@@ -140,9 +162,15 @@ class EngineCache:
     def _description(self, path: Path) -> dict | None:
         try:
             description = json.loads(path.with_suffix(".json").read_text())
-            EngineKey(**description["key"])
-            return description
-        except (OSError, ValueError, TypeError, KeyError):
+            return description if isinstance(description, dict) else None
+        except (OSError, ValueError):
+            return None
+
+    def _key(self, path: Path) -> EngineKey | None:
+        """As its description says; None where that cannot be read."""
+        try:
+            return EngineKey.from_dict((self._description(path) or {})["key"])
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def _problem(self, path: Path, data: bytes) -> str:
@@ -152,7 +180,7 @@ class EngineCache:
             return "its description is missing or damaged"
         if description.get("format") != FORMAT:
             return "it was written by another version of driftcam"
-        if EngineKey(**description["key"]).name != path.stem:
+        if (key := self._key(path)) is None or key.name != path.stem:
             return "its description belongs to another engine"
         if hashlib.sha256(data).hexdigest() != description.get("sha256"):
             return "its checksum does not match"

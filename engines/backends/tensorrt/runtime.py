@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.backends.base import Shapes
 from driftcam.engines.backends.cuda.driver import Driver, Memory, Stream
 from driftcam.engines.backends.tensorrt.library import Library
 from driftcam.engines.backends.tensorrt.memory import resident_weights
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Runner:

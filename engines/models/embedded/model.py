@@ -18,13 +18,11 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import EMBEDDED
 from driftcam.engines.api.model_files import EMBEDDED_SOLVERS
 from driftcam.engines.api.parameters import Parameters
-from driftcam.engines.backends import base
 from driftcam.engines.backends.network import NetworkSpec, picture
 from driftcam.engines.conditions.freedom import Freedom
 from driftcam.engines.conditions.style import Style
 from driftcam.engines.diffusion.schedules import flow
 from driftcam.engines.models.base import Parts, denoiser_inputs
-from driftcam.engines.models.embedded import networks
 from driftcam.engines.models.embedded.networks import (
     LATENT_CHANNELS,
     STRIDE,
@@ -40,13 +38,13 @@ _STYLE_PICTURE = 256  # side of the picture the style-vector predictor sees
 
 def embedded_parts(weights: Path | None = None) -> Parts:
     """The networks of the embedded model and what they are told. Raises `ParameterError` for unusable weights."""
-    key, encoder, decoder, velocity = load_networks(weights or WEIGHTS)
+    encoder, decoder, velocity = load_networks(weights or WEIGHTS)
     latent = picture(LATENT_CHANNELS, STRIDE)
     conditions = (Freedom(latent), Style())
     return Parts(
-        encoder=NetworkSpec("encoder", encoder, {"pixels": picture(3)}, "latent", "in", key),
-        denoiser=NetworkSpec("velocity", velocity, denoiser_inputs(latent, conditions), "v", "", key),
-        decoder=NetworkSpec("decoder", decoder, {"latent": latent}, "pixels", "out", key),
+        encoder=NetworkSpec("encoder", encoder, {"pixels": picture(3)}, "latent", "in", kept=True),
+        denoiser=NetworkSpec("velocity", velocity, denoiser_inputs(latent, conditions), "v", kept=True),
+        decoder=NetworkSpec("decoder", decoder, {"latent": latent}, "pixels", "out", kept=True),
         conditions=conditions,
         schedule=flow,
     )
@@ -87,10 +85,10 @@ class EmbeddedSource:
 
 
 @functools.lru_cache(maxsize=1)
-def load_networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
-    """The key of the graphs, and the verified networks in evaluation mode."""
+def load_networks(folder: Path) -> tuple[Encoder, Decoder, FlowUNet]:
+    """The verified networks in evaluation mode."""
     path = folder / "embedded.safetensors"
-    digest = _verified(path)
+    _verify(path)
     try:
         tensors = load_file(path)
     except SafetensorError as error:
@@ -104,19 +102,11 @@ def load_networks(folder: Path) -> tuple[str, Encoder, Decoder, FlowUNet]:
             problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
             raise ParameterError("weights", str(path), f"{problem}; reinstall driftcam") from None
         module.eval().requires_grad_(False)
-    return _graph_key(digest), encoder, decoder, unet
+    return encoder, decoder, unet
 
 
-def _graph_key(weights_digest: str) -> str:
-    """Names a converted graph: it depends on the weights and on the code that defines the networks."""
-    key = hashlib.sha256(weights_digest.encode())
-    for source in (__file__, networks.__file__, base.__file__):
-        key.update(Path(source).read_bytes())
-    return key.hexdigest()[:16]
-
-
-def _verified(path: Path) -> str:
-    """SHA-256 of a weights file, after comparing it with the folder's checksums.json."""
+def _verify(path: Path) -> None:
+    """Raises `ParameterError` for a weights file that is not the one of the folder's checksums.json."""
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         expected = json.loads((path.parent / "checksums.json").read_text())[path.name]
@@ -124,7 +114,6 @@ def _verified(path: Path) -> str:
         raise ParameterError("weights", str(path), f"cannot be read ({error}); reinstall driftcam") from None
     if digest != expected:
         raise ParameterError("weights", str(path), "the file is corrupt (checksum does not match); reinstall driftcam")
-    return digest
 
 
 @functools.lru_cache(maxsize=1)
@@ -133,6 +122,6 @@ def _predictor(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     import openvino as ov
 
     path = folder / "style_vector.onnx"
-    _verified(path)
+    _verify(path)
     compiled = ov.Core().compile_model(path, "CPU")
     return lambda picture: compiled([picture])[0]

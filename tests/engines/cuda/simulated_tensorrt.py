@@ -13,6 +13,7 @@ import torch
 
 from driftcam.engines.backends.network import NetworkSpec, Ranges
 from driftcam.engines.backends.tensorrt.build import profile_of
+from driftcam.engines.backends.tensorrt.cache import EngineCache, EngineKey
 from driftcam.engines.backends.tensorrt.library import Library
 from tests.engines.cuda.simulated import SimulatedDriver, Work
 
@@ -38,7 +39,7 @@ class SimulatedTensorRt:
     """`build` stands for `engines.backends.tensorrt.prepare.prepare`; `library` is what `Runner` is given.
 
     Attributes:
-        built: the names of the networks in the order in which they were built.
+        built, keys: the names of the networks, and of what, in the order in which they were built.
         diagnostics: what the header of an engine says, 0 for a good one.
         scratch: bytes of working memory for the largest picture.
     """
@@ -47,17 +48,22 @@ class SimulatedTensorRt:
         self.driver, self.refittable, self.scratch, self.diagnostics = driver, refittable, scratch, 0
         self.built: list[str] = []
         self.phases: list[str] = []
-        self._specs: dict[bytes, NetworkSpec] = {}
+        self.keys: list[EngineKey] = []
+        self._specs: dict[bytes, tuple[NetworkSpec, Ranges]] = {}
         self.library = Library(self._module(), "tensorrt_rtx", "1.7-simulated")
 
-    def build(self, spec: NetworkSpec, target: str, precision: str, cache: Any, progress: Any, **_: Any) -> bytes:
-        self.built.append(spec.name)
-        if progress is not None:
-            self.phases.append("tactics")
-            progress("tactics", 1.0)
-        key = f"{len(self.built)} {spec.name} {target} {precision}".ljust(64).encode()
-        self._specs[key] = spec
-        return key
+    def build(self, spec: NetworkSpec, key: EngineKey, cache: EngineCache, progress: Any = None, **_: Any) -> bytes:
+        def make() -> bytes:
+            self.built.append(spec.name)
+            self.keys.append(key)
+            if progress is not None:
+                self.phases.append("tactics")
+                progress("tactics", 1.0)
+            return f"{len(self.built)} {spec.name} {key.target} {key.precision}".ljust(64).encode()
+
+        engine = cache.get(key, make)
+        self._specs[engine] = spec, key.ranges
+        return engine
 
     def _module(self) -> SimpleNamespace:
         logger = type("Logger", (), {"ERROR": 1, "__init__": lambda self, level: None})
@@ -69,7 +75,7 @@ class SimulatedTensorRt:
                     Validity.INVALID if self.diagnostics else Validity.VALID,
                     self.diagnostics,
                 ),
-                deserialize_cuda_engine=lambda engine: Engine(self, self._specs[engine], b"fp32" in engine),
+                deserialize_cuda_engine=lambda engine: Engine(self, *self._specs[engine], b"fp32" in engine),
             ),
             Refitter=lambda engine, logger: Refitter(engine),
             Weights=lambda kind, pointer, count: (kind, pointer, count),
@@ -84,10 +90,10 @@ class SimulatedTensorRt:
 
 
 class Engine:
-    def __init__(self, trt: SimulatedTensorRt, spec: NetworkSpec, wide: bool) -> None:
+    def __init__(self, trt: SimulatedTensorRt, spec: NetworkSpec, ranges: Ranges, wide: bool) -> None:
         self.dtype = np.dtype(np.float32 if wide else np.float16)
         self.trt, self.spec = trt, spec
-        self.profile = profile_of(spec, Ranges())
+        self.profile = profile_of(spec, ranges)
         self.names = [*spec.inputs, spec.output]
         self.num_io_tensors = len(self.names)
         self.refittable = trt.refittable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import gc
 
 import numpy as np
@@ -13,9 +12,12 @@ import torch
 from driftcam import Engine, Parameters
 from driftcam.engines import backends
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.backends.network import NetworkSpec, picture
+from driftcam.engines.backends.folders import engines_folder
+from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
 from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
+from driftcam.engines.backends.tensorrt.cache import EngineCache
 from driftcam.engines.backends.tensorrt.memory import RESERVE, resident_weights
+from driftcam.engines.backends.tensorrt.prepare import key_of
 from driftcam.engines.backends.torch_backend import TorchBackend
 from driftcam.engines.doctor import card as gpu
 from driftcam.engines.doctor.selftest import random_inputs
@@ -86,7 +88,7 @@ def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
     forget()
     parameters = Parameters(width=256, height=256, noise="fixed", similarity_threshold=0)
     frame = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(40, 0).repeat(40, 1)
-    monkeypatch.setattr("driftcam.engines.backends.gather", lambda: backends.choice.Facts(RTX, "", ""))
+    monkeypatch.setattr("driftcam.engines.backends.gather", lambda device: backends.choice.Facts(RTX, "", ""))
     ours, reference = (Engine(parameters, backend=name) for name in ("tensorrt", "torch"))
     assert np.abs(ours.step(frame).astype(int) - reference.step(frame)).mean() < 1
     assert trt.built == ["encoder", "decoder", "velocity"]
@@ -100,6 +102,26 @@ def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
     assert trt.phases == ["tactics"] * 3 and ours.report()["building"] is None
     assert result.shape == (200, 320, 3) and trt.built == ["encoder", "decoder", "velocity"]
     forget()
+
+
+def test_an_engine_that_was_built_ahead_for_the_size_and_rows_is_the_one_that_runs(simulated) -> None:
+    """`driftcam engine build --sizes 256-320 --batch 1-2 --refit`; a larger batch takes what holds it."""
+    backend, trt = simulated
+    spec = embedded_specs()[1]
+    ahead = [Ranges(batch, side, side) for batch, side in (((1, 1, 2), (4, 4, 5)), ((1, 1, 4), (4, 4, 8)))]
+    for ranges, refit in zip(ahead, (True, False), strict=True):
+        key = key_of(spec, "sm89", "fp16", ranges=ranges, refit=refit, library=trt.library)
+        trt.build(spec, key, EngineCache(engines_folder()))
+    small, larger, largest = (backend.compile(spec, spec.shapes(**SIZES | {"batch": n})) for n in (2, 4, 8))
+    assert [key.ranges for key in trt.keys] == [*ahead, Ranges()], "only for eight rows one had to be built"
+    assert {key.ranges for key in backend._runners} == {*ahead, Ranges()}
+    inputs = random_inputs(spec, SIZES | {"batch": 2})
+    reference = TorchBackend().compile(spec, spec.shapes(**SIZES))(*inputs)
+    assert (small(*inputs) - reference).abs().max() <= 2e-2 * reference.abs().max()
+    bf16 = key_of(spec, "sm89", "bf16", ranges=ahead[0], library=trt.library)
+    trt.build(spec, bf16, EngineCache(engines_folder()))
+    assert backend.compile(spec, spec.shapes(**SIZES), "bf16").cost.precision == "bf16"
+    assert trt.keys[-1] == bf16 and len(trt.keys) == 4 and larger is not largest
 
 
 def test_the_checks_for_a_card_pass_on_the_simulated_one_and_see_faults(simulated, monkeypatch) -> None:
@@ -193,6 +215,6 @@ def test_too_little_memory_says_how_much_is_missing_and_what_fits() -> None:
 def test_a_small_card_is_refused_before_the_first_context(simulated) -> None:
     backend, trt = simulated
     trt.driver._memory = RESERVE // 2
-    spec = dataclasses.replace(embedded_specs()[1], key="small")
+    spec = embedded_specs()[1]
     with pytest.raises(ParameterError, match="MB are missing"):
         backend.compile(spec, spec.shapes(**SIZES))
