@@ -9,7 +9,8 @@ import signal
 import socket
 from collections.abc import Sequence
 
-from driftcam.daemon.engine.process import EngineGone, EngineProcess, spawned
+from driftcam.daemon.engine.link import EngineGone
+from driftcam.daemon.engine.process import EngineProcess, spawned
 
 ANSWER = 1.0  # seconds; it does nothing else
 

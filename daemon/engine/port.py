@@ -1,27 +1,17 @@
-"""One stream's slots in one engine process. Like the process, it is never reused."""
+"""One stream's slots in one engine process: a `StreamLink`. Like the process, it is never reused."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from driftcam.daemon.engine.link import Listener
 from driftcam.engines.api.bus import SLOTS, BusError, Message, MessageType, SlotLedger, SlotPool
 from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
-
-
-class Listener(Protocol):
-    """Who owns the stream."""
-
-    def on_result(self, port: Port, message: Message) -> None:
-        """A RESULT, which must be given to `Port.take`."""
-
-    def on_drop(self, pts: int) -> None:
-        """A newer frame replaced that of `pts`."""
-
 
 Ask = Callable[[Message], Awaitable[Message]]
 """Sends a request under a number of its own and waits for the answer. Raises `ParameterError` or `EngineGone`."""
@@ -44,11 +34,12 @@ class Port:
         pools: tuple[SlotPool, SlotPool],
         send: Callable[[Message], None],
         ask: Ask,
+        forget: Callable[[Port], None],
         listener: Listener,
     ) -> None:
         self.number = number
         self._input, self._output = pools
-        self._send, self._ask, self._listener = send, ask, listener
+        self._send, self._ask, self._forget, self._listener = send, ask, forget, listener
         self._ledger = SlotLedger(SLOTS)
         self._sent: dict[int, float] = {}
         self._held: set[int] = set()
@@ -120,12 +111,18 @@ class Port:
         self._held.add(message.slot)
         self._listener.on_result(self, message)
 
+    def close(self) -> None:
+        """The stream has ended."""
+        if not self.gone:
+            self._send(Message(MessageType.CLOSE, stream=self.number))
+            self._forget(self)
+
     def end(self) -> None:
         """No message will come or go any more; wakes who waits."""
         self.gone = True
         self.room.set()
 
-    def close(self) -> None:
+    def free(self) -> None:
         """After `end`: free the memory."""
         self._input.close()
         self._output.close()

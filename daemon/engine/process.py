@@ -1,4 +1,4 @@
-"""One engine process, from spawn to its end, seen from the daemon's event loop. It is never reused."""
+"""One engine process, from spawn to its end, seen from the daemon's event loop: an `EngineLink`. Never reused."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from driftcam.daemon.engine.port import Listener, Port
-from driftcam.daemon.measure import oom_kills
+from driftcam.daemon.engine.link import EngineGone, Listener
+from driftcam.daemon.engine.port import Port
+from driftcam.daemon.measure import is_stopped, oom_kills
 from driftcam.daemon.wire import Wire
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import MAX_PLANES, SLOTS, BusError, Message, MessageType, SlotPool, create_memory
@@ -24,10 +25,6 @@ from driftcam.engines.api.planes import Plane
 
 SLOT_BYTES = SIZE_RANGE[1] ** 2 * 3 * (2 + MAX_PLANES)  # taken only as far as it is written
 STDERR_TAIL = 4096
-
-
-class EngineGone(Exception):
-    """The engine process ended; the text says why."""
 
 
 def worker_command(engine: str | None = None, options: EngineOptions | None = None) -> list[str]:
@@ -77,7 +74,7 @@ async def spawned(command: Sequence[str], stderr: int) -> tuple[asyncio.subproce
 
 
 class EngineProcess:
-    """A worker and the daemon's end of its bus: `spawn`, `hello`, `open` streams, finally `close`.
+    """A worker and the daemon's end of its bus: `spawn`, `ready`, `open` streams, finally `close`.
 
     Attributes:
         ports: of the open streams, by number.
@@ -113,7 +110,15 @@ class EngineProcess:
         return not self.gone.done()
 
     @property
-    def preparing(self) -> bool:
+    def suspended(self) -> bool:
+        return self._preparing and is_stopped(self.pid)
+
+    @property
+    def results_held(self) -> int:
+        return sum(port.results_held for port in self.ports.values())
+
+    @property
+    def _preparing(self) -> bool:
         """It loads its libraries or opens a stream."""
         opening = any(kind is MessageType.OPEN for _, kind, _ in self._requests.values())
         return opening or not self._hello.is_set()
@@ -121,7 +126,7 @@ class EngineProcess:
     @property
     def owing_since(self) -> float | None:
         """Monotonic seconds of the oldest frame or request that the engine has not dealt with, if it should have."""
-        if self.preparing:
+        if self._preparing:
             return None  # which has time limits of its own
         asked = [since for since, _, _ in self._requests.values()]
         frames = [port.owing_since for port in self.ports.values() if port.owing_since is not None]
@@ -133,7 +138,7 @@ class EngineProcess:
         # When a stream is ready, frames and requests may have waited for it for long.
         return max([self._last_reply, *(port.last_heard for port in self.ports.values())])
 
-    async def hello(self, timeout: float) -> None:
+    async def ready(self, timeout: float) -> None:
         """Wait until its libraries are loaded. Raises `EngineGone` where it does not come up."""
         try:
             async with asyncio.timeout(timeout):
@@ -153,22 +158,17 @@ class EngineProcess:
         *,
         auto_size: bool = False,
     ) -> tuple[Port, dict[str, Any]]:
-        """A further stream, and what the engine tells of it: `backend` in its own words.
-
-        `auto_size`: the engine may choose another size; it tells `area` and, in words, `size`.
-
-        Raises `ParameterError` where the engine refuses a value, `EngineGone` where it does not come to it.
-        """
+        """See `EngineLink`."""
         fds = [create_memory(SLOTS, SLOT_BYTES) for _ in range(2)]
         source, sink = (SlotPool(fd, SLOTS, SLOT_BYTES) for fd in fds)
-        port = self.ports[number] = Port(number, (source, sink), self._wire.send, self.ask, listener)
+        port = self.ports[number] = Port(number, (source, sink), self._wire.send, self.ask, self._forget, listener)
         body = {"slots": SLOTS, "slot_bytes": SLOT_BYTES, "live": live, "parameters": parameters.to_dict()}
         body["auto_size"] = auto_size
         try:
             async with asyncio.timeout(timeout):
                 reply = await self.ask(Message(MessageType.OPEN, stream=number, body=body), fds)
         except TimeoutError:
-            self.kill(f"a stream was not ready after {timeout:g} s")
+            self.end(f"a stream was not ready after {timeout:g} s")
             raise EngineGone(self._last_error) from None
         except ParameterError:
             self._forget(port)
@@ -176,11 +176,6 @@ class EngineProcess:
         planes = [Plane.from_dict(described) for described in reply.body.get("planes", [])]
         port.planes = {plane.name: plane for plane in planes}
         return port, reply.body
-
-    def close_port(self, port: Port) -> None:
-        """The stream has ended."""
-        self._wire.send(Message(MessageType.CLOSE, stream=port.number))
-        self._forget(port)
 
     async def ask(self, message: Message, fds: Sequence[int] = ()) -> Message:
         """Send a request and wait for the answer. Raises `ParameterError` or `EngineGone`. Takes over `fds`."""
@@ -197,7 +192,7 @@ class EngineProcess:
         finally:
             self._requests.pop(number, None)
 
-    def kill(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
         """End it now; `gone` will say `reason`."""
         self._last_error = reason
         if self._process.returncode is None:
@@ -207,7 +202,7 @@ class EngineProcess:
         """Let it end (it does when the socket closes), or end it; free everything."""
         self._last_error = self._last_error or "it was closed"
         if not self._hello.is_set():
-            self.kill(self._last_error)  # it may be busy loading libraries and would not notice
+            self.end(self._last_error)  # it may be busy loading libraries and would not notice
         self._wire.close()
         try:
             async with asyncio.timeout(2):
@@ -215,18 +210,18 @@ class EngineProcess:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        await self._end()
+        await self._ended()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for port in self.ports.values():
-            port.close()
+            port.free()
         self.ports.clear()
 
     def _forget(self, port: Port) -> None:
         del self.ports[port.number]
         port.end()
-        port.close()
+        port.free()
 
     async def _read(self) -> None:
         try:
@@ -234,8 +229,8 @@ class EngineProcess:
                 for message in messages:
                     self._receive(message)
         except BusError as error:
-            self.kill(f"it broke the bus protocol: {error}")
-        await self._end()
+            self.end(f"it broke the bus protocol: {error}")
+        await self._ended()
 
     def _receive(self, message: Message) -> None:
         if not self._hello.is_set() and message.type is not MessageType.ERROR:
@@ -266,7 +261,7 @@ class EngineProcess:
             answer.set_result(message)
         return True
 
-    async def _end(self) -> None:
+    async def _ended(self) -> None:
         if not self.alive:
             return
         reason = await self._reason()

@@ -12,12 +12,11 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from driftcam.daemon.engine.port import Port
-from driftcam.daemon.engine.process import EngineGone, EngineProcess
+from driftcam.daemon.engine.link import EngineGone, EngineLink, StreamLink
 from driftcam.daemon.engine.state import EngineState
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result
@@ -25,9 +24,6 @@ from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import BusError, Message, MessageType
 from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
 from driftcam.engines.api.sizes import alike, model_size
-
-if TYPE_CHECKING:
-    from driftcam.daemon.engine.supervisor import Supervisor
 
 PROVEN = 25  # results after a change that make its parameters good ones
 GO_BACK_AFTER = 2  # ends in a row that are this stream's fault, until its last change is taken back
@@ -45,11 +41,33 @@ class HeldPlane:
         return all(getattr(parameters, name) == value for name, value in self.followed.items())
 
 
-def read_by(port: Port, picture: Picture) -> Planes:
+def read_by(port: StreamLink, picture: Picture) -> Planes:
     """The planes of a frame that the engine reads."""
     if not picture.planes:
         return NO_PLANES
     return {name: plane for name, plane in picture.planes.items() if name in port.planes}
+
+
+class Keeper(Protocol):
+    """What a stream needs of whoever keeps an engine running for it: the supervisor.
+
+    Attributes:
+        state, reason, model: see there.
+    """
+
+    state: EngineState
+    reason: str
+    model: str | None
+
+    def check(self, parameters: Parameters) -> None: ...
+
+    def forget(self, stream: Stream) -> None: ...
+
+    def look_again(self) -> None: ...
+
+    def succeeded(self) -> None: ...
+
+    def pipeline_of(self, stream: Stream) -> str: ...
 
 
 class Stream:
@@ -72,7 +90,7 @@ class Stream:
         name: str,
         parameters: Parameters,
         live: bool,
-        supervisor: Supervisor,
+        supervisor: Keeper,
         *,
         auto_size: bool = False,
     ) -> None:
@@ -83,10 +101,10 @@ class Stream:
         self._good = self._parameters, self._planes
         self._reads: dict[str, Plane] | None = None
         self._results_since_change = 0
-        self._port: Port | None = None
-        self._process: EngineProcess | None = None
+        self._port: StreamLink | None = None
+        self._engine: EngineLink | None = None
         self._pending: OrderedDict[int, Picture] = OrderedDict()
-        self._results: asyncio.Queue[tuple[Port, Message] | None] = asyncio.Queue()
+        self._results: asyncio.Queue[tuple[StreamLink, Message] | None] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
@@ -253,8 +271,8 @@ class Stream:
         """The engine forgets it."""
         self._closed = True
         self._ready.clear()
-        if self._port is not None and self._process is not None and not self._port.gone and self._process.alive:
-            self._process.close_port(self._port)
+        if self._port is not None and self._engine is not None and self._engine.alive:
+            self._port.close()
         self._supervisor.forget(self)
         self._results.put_nowait(None)
 
@@ -266,22 +284,22 @@ class Stream:
 
     # -- for the supervisor ---------------------------------------------------------------------
 
-    async def attach(self, process: EngineProcess, timeout: float) -> dict[str, Any]:
-        """Go on in `process`; returns what the engine tells of it, see `EngineProcess.open`.
+    async def attach(self, engine: EngineLink, timeout: float) -> dict[str, Any]:
+        """Go on in `engine`; returns what it tells of the stream, see `EngineLink.open`.
 
         Raises `EngineGone`, or `ParameterError` where the engine refuses the parameters.
         """
         given = self._parameters
         auto = self.auto_size and not self.failures  # a size that may be too large is not tried twice
-        port, told = await process.open(self.number, given, self.live, self, timeout, auto_size=auto)
+        port, told = await engine.open(self.number, given, self.live, self, timeout, auto_size=auto)
         for name, held in self._planes.items():
             await port.set_plane(name, held.picture)
         if self._closed:  # meanwhile
-            process.close_port(port)
+            port.close()
             return told
         await self._catch_up(port, given, told)
         self._reads = port.planes
-        self._port, self._process = port, process
+        self._port, self._engine = port, engine
         if self.live:
             self._pending.clear()
         elif not await self._give_again(port):
@@ -291,7 +309,7 @@ class Stream:
         self._announce()
         return told
 
-    async def _catch_up(self, port: Port, given: Parameters, told: dict[str, Any]) -> None:
+    async def _catch_up(self, port: StreamLink, given: Parameters, told: dict[str, Any]) -> None:
         """Take the size over that the engine chose, and tell it what was changed while it opened the stream."""
         area, has = told.get("area"), given
         if area is not None:
@@ -305,7 +323,7 @@ class Stream:
             await port.request(MessageType.PARAMETERS, self._parameters.to_dict())
 
     async def proven(self, timeout: float) -> None:
-        """Wait for the first result from this process, or `timeout` where there is nothing to make one from."""
+        """Wait for the first result from this engine, or `timeout` where there is nothing to make one from."""
         end = time.monotonic() + timeout
         while self._port is not None and not (self._port.results or self._port.gone):
             if (left := end - time.monotonic()) <= 0 and self._port.owing_since is None:
@@ -320,7 +338,7 @@ class Stream:
     def detach(self, reason: str) -> None:
         """The process has ended."""
         self._ready.clear()
-        self._port = self._process = None
+        self._port = self._engine = None
         if not self._was_ready:
             self._failure = RunError(f"the engine could not be started: {reason}")
         self._announce()
@@ -356,10 +374,10 @@ class Stream:
         self._announce()
         return "" if self.awaited else f"{self.name}: {error}"
 
-    # -- for the port ---------------------------------------------------------------------------
+    # -- for the link ---------------------------------------------------------------------------
 
-    def on_result(self, port: Port, message: Message) -> None:
-        self._results.put_nowait((port, message))  # bounded by the result slots
+    def on_result(self, link: StreamLink, message: Message) -> None:
+        self._results.put_nowait((link, message))  # bounded by the result slots
         self._announce()
 
     def on_drop(self, pts: int) -> None:
@@ -376,7 +394,7 @@ class Stream:
         self._pending[picture.pts] = picture
         return True
 
-    async def _give_again(self, port: Port) -> bool:
+    async def _give_again(self, port: StreamLink) -> bool:
         """The frames without a result, in order, before any new one. False when the process ended meanwhile."""
         for picture in list(self._pending.values()):
             while not port.gone and not port.offer(picture.image, picture.pts, read_by(port, picture)):
@@ -406,16 +424,16 @@ class Stream:
         self.on_other_parameters(self._parameters)
         return "the engine does not live with the last change; going back to the settings before"
 
-    def _broke_the_protocol(self, port: Port, error: BusError) -> None:
-        if port is self._port and self._process is not None:
-            self._process.kill(f"it broke the bus protocol: {error}")
+    def _broke_the_protocol(self, port: StreamLink, error: BusError) -> None:
+        if port is self._port and self._engine is not None:
+            self._engine.end(f"it broke the bus protocol: {error}")
 
-    def _lost(self, port: Port) -> None:
+    def _lost(self, port: StreamLink) -> None:
         """`port` is known to be gone: until the supervisor has another one, nobody is ready."""
         if port is self._port and port.gone:
             self._ready.clear()
 
-    async def _wait_for_room(self, port: Port) -> None:
+    async def _wait_for_room(self, port: StreamLink) -> None:
         port.room.clear()
         if not port.gone:
             await port.room.wait()

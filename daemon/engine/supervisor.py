@@ -1,4 +1,4 @@
-"""Keeps one engine process running for all streams: starts it, notices its crash or hang, starts it again.
+"""Keeps one engine running for all streams: starts it, notices its crash or hang, starts it again.
 
 After an end the streams return one by one, those that may have caused it last, each until its first result: so
 that a stream which kills every engine is found, set back to its last good parameters, and left out if that does not
@@ -12,15 +12,13 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from driftcam.daemon.engine.fork_server import ForkServer
-from driftcam.daemon.engine.process import EngineGone, EngineProcess
+from driftcam.daemon.engine.link import EngineGone, EngineLink, Engines
 from driftcam.daemon.engine.state import EngineState, Patience, followed, hangs, restart_delay
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.measure import is_stopped
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import Message, MessageType
 
@@ -31,7 +29,7 @@ LONG_LIFE = 60.0  # seconds after which an end does not count as one in a row
 
 
 class Supervisor:
-    """One engine process and the streams in it.
+    """One engine and the streams in it.
 
     Attributes:
         streams: the open ones.
@@ -44,15 +42,14 @@ class Supervisor:
 
     def __init__(
         self,
-        command: Sequence[str],
+        engines: Engines,
         *,
         notify: Callable[[str], None],
         patience: Patience | None = None,
         model: str | None = None,
     ) -> None:
-        self._command, self._notify, self._patience = command, notify, patience or Patience()
-        self._process: EngineProcess | None = None
-        self._fork_server: ForkServer | None = None
+        self._engines, self._notify, self._patience = engines, notify, patience or Patience()
+        self._link: EngineLink | None = None
         self._numbers = itertools.count(1)
         self._proving: Stream | None = None
         self._look = asyncio.Event()
@@ -96,22 +93,22 @@ class Supervisor:
         """End the process and start another one at once; a broken engine or stream is tried again."""
         self._failures = 0
         self._restart_asked.set()
-        if self.state is EngineState.READY and self._process is not None:
-            self._process.kill(reason)
+        if self.state is EngineState.READY and self._link is not None:
+            self._link.end(reason)
         for stream in self.streams:
             stream.mend()
 
     @property
     def pid(self) -> int | None:
-        """Of the running process."""
-        return self._process.pid if self._process is not None and self._process.alive else None
+        """Of the running process, where it is one of this machine."""
+        return self._link.pid if self._link is not None and self._link.alive else None
 
     async def close(self) -> None:
-        """End the process."""
+        """End the engine."""
         self.state = EngineState.STOPPED
-        if self._process is not None:
-            await self._process.close()
-        await self._drop_fork_server()
+        if self._link is not None:
+            await self._link.close()
+        await self._engines.close()
 
     # -- for the streams ------------------------------------------------------------------------
 
@@ -136,17 +133,18 @@ class Supervisor:
     # -------------------------------------------------------------------------------------------
 
     async def _one_life(self) -> str:
-        """From a new process to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
-        process = self._process = await self._next_process()
+        """From a new engine to its end; returns why it ended. Raises `EngineGone` when it did not come up."""
+        link = self._link = await self._engines.next()
         self._restart_asked.clear()
-        tasks = [asyncio.create_task(self._watch_preparation(process))]
+        tasks = [asyncio.create_task(self._watch_preparation(link))]
         try:
-            await process.hello(self._patience.start)
+            await link.ready(self._patience.start)
             self._become(EngineState.READY)
             self.reason = ""
-            beside = [self._attach_streams(process), self._ask_how_it_is(process), self._keep_a_fork_server()]
+            calm = self._engines.stand_by(lambda: any(stream.attached for stream in self.streams))
+            beside = [self._attach_streams(link), self._ask_how_it_is(link), calm]
             tasks += [asyncio.create_task(work) for work in beside]
-            return await self._wait_for_end(process)
+            return await self._wait_for_end(link)
         finally:
             for task in tasks:
                 task.cancel()
@@ -154,31 +152,8 @@ class Supervisor:
                 if isinstance(result, Exception) and not isinstance(result, EngineGone):
                     raise result
 
-    async def _next_process(self) -> EngineProcess:
-        if self._fork_server is not None and self._fork_server.ready:
-            with contextlib.suppress(EngineGone):
-                return await self._fork_server.fork()
-            await self._drop_fork_server()
-        return await EngineProcess.spawn(self._command)
-
-    async def _keep_a_fork_server(self) -> None:
-        """Have one from the second process on; one that ended is replaced, later each time."""
-        calm = self._patience.spare
-        while calm is not None:
-            await asyncio.sleep(calm)
-            if self._fork_server is not None and not self._fork_server.alive:
-                await self._drop_fork_server()
-                calm *= 2
-            elif self._fork_server is None and any(stream.attached for stream in self.streams):
-                self._fork_server = await ForkServer.spawn(self._command)
-
-    async def _drop_fork_server(self) -> None:
-        server, self._fork_server = self._fork_server, None
-        if server is not None:
-            await server.close()
-
-    async def _attach_streams(self, process: EngineProcess) -> None:
-        """Take up every stream that is not in `process` yet, one after the other, for as long as it lives."""
+    async def _attach_streams(self, link: EngineLink) -> None:
+        """Take up every stream that is not in the engine yet, one after the other, for as long as it lives."""
         while True:
             stream = next_to_attach(self.streams)
             if stream is None:
@@ -188,13 +163,13 @@ class Supervisor:
             suspected = stream.failures > 0
             self._proving = stream
             try:
-                self._hear(await stream.attach(process, self._patience.start))
+                self._hear(await stream.attach(link, self._patience.start))
             except ParameterError as error:
                 self._tell(stream.refused(error))
             else:
                 if suspected:
                     await stream.proven(PROOF)
-            if process.alive:  # else it was this stream
+            if link.alive:  # else it was this stream
                 self._proving = None
 
     def _hear(self, told: dict[str, Any]) -> None:
@@ -206,8 +181,8 @@ class Supervisor:
 
     async def _after_the_end(self, reason: str) -> None:
         """Find out whose fault it was, and wait before the next start. Raises `RunError` when it gives up."""
-        process, self.reason = self._process, reason
-        lived = time.monotonic() - process.born if process is not None else 0.0
+        link, self.reason = self._link, reason
+        lived = time.monotonic() - link.born if link is not None else 0.0
         asked = self._restart_asked.is_set()
         self._failures = 0 if asked else 1 if lived > LONG_LIFE else self._failures + 1
         self.restarts += 1
@@ -225,10 +200,10 @@ class Supervisor:
             if not any(stream.awaited for stream in self.streams):
                 when = f" in {delay:g} s" if delay else ""
                 self._tell(f"the engine ended ({reason}); starting it again{when}")
-            if process is not None:
-                await process.close()
+            if link is not None:
+                await link.close()
             await self._pause(delay)
-        self._process = None
+        self._link = None
 
     def _suspects(self) -> list[Stream]:
         """Whose fault the end may be."""
@@ -244,8 +219,8 @@ class Supervisor:
         self._become(EngineState.BROKEN)
         self.reason = text
         self._tell(f"{text}; it is tried again in {self._patience.rest:g} s")
-        if self._process is not None:
-            await self._process.close()
+        if self._link is not None:
+            await self._link.close()
         await self._pause(self._patience.rest)
         self._become(EngineState.RESTARTING)
 
@@ -255,30 +230,29 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await self._restart_asked.wait()
 
-    async def _watch_preparation(self, process: EngineProcess) -> None:
-        """End a process that was stopped while it loads or compiles, which otherwise may take as long as it takes."""
+    async def _watch_preparation(self, link: EngineLink) -> None:
+        """End an engine that was stopped while it loads or compiles, which otherwise may take as long as it takes."""
         since = time.monotonic()
-        while process.alive:
+        while link.alive:
             await asyncio.sleep(self._patience.answer / 8)
-            if not (process.preparing and is_stopped(process.pid)):
+            if not link.suspended:
                 since = time.monotonic()
             elif time.monotonic() - since > self._patience.answer:
-                process.kill(f"it was stopped for {self._patience.answer:g} s while it started")
+                link.end(f"it was stopped for {self._patience.answer:g} s while it started")
 
-    async def _wait_for_end(self, process: EngineProcess) -> str:
+    async def _wait_for_end(self, link: EngineLink) -> str:
         every = min(0.5, self._patience.answer / 4)
         while True:
-            done, _ = await asyncio.wait([process.gone], timeout=every)
+            done, _ = await asyncio.wait([link.gone], timeout=every)
             if done:
-                return process.gone.result()
-            waiting = sum(port.results_held for port in process.ports.values())
-            if hangs(self._patience, time.monotonic(), process.owing_since, process.last_heard, waiting):
-                process.kill(f"it said nothing for {self._patience.answer:g} s")
+                return link.gone.result()
+            if hangs(self._patience, time.monotonic(), link.owing_since, link.last_heard, link.results_held):
+                link.end(f"it said nothing for {self._patience.answer:g} s")
 
-    async def _ask_how_it_is(self, process: EngineProcess) -> None:
+    async def _ask_how_it_is(self, link: EngineLink) -> None:
         """The heartbeat: also an engine that has nothing to do must answer."""
         while True:
-            self.engine = (await process.ask(Message(MessageType.REPORT))).body
+            self.engine = (await link.ask(Message(MessageType.REPORT))).body
             for level, line in self.engine.pop("log", ()):
                 if level >= logging.WARNING:
                     self._tell(line)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from driftcam.daemon.admission import Limits
+from driftcam.daemon.engine.local import LocalEngines
 from driftcam.daemon.engine.state import Patience
 from driftcam.daemon.engine.supervisor import Supervisor
 from driftcam.daemon.session.sessions import Sessions
@@ -34,7 +35,8 @@ class Core:
     ) -> None:
         self._tell = notify
         self.notices: deque[str] = deque(maxlen=NOTICES)
-        self.supervisor = Supervisor(command, notify=self.notify, patience=patience, model=model)
+        engines = LocalEngines(command, (patience or Patience()).spare)
+        self.supervisor = Supervisor(engines, notify=self.notify, patience=patience, model=model)
         self.sessions = Sessions(self.supervisor, notify=self.notify, limits=limits)
         # The process loads its libraries while the caller prepares the rest.
         self.alive = asyncio.create_task(self.supervisor.keep_alive())

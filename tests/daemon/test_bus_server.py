@@ -400,7 +400,7 @@ async def test_a_session_plane_is_given_again_to_the_next_engine(bus: Bus) -> No
             Port.set_plane = told  # type: ignore[method-assign]
             try:
                 for pts in (2, 1000):
-                    os.kill(stream._process.pid, signal.SIGKILL)
+                    os.kill(stream._engine.pid, signal.SIGKILL)
                     through(client, picture(1), pts)
                     if pts == 2:
                         assert client.change(style_vector=None)["parameters"]["style_picture"] is False

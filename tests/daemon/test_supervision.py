@@ -356,9 +356,9 @@ async def test_without_its_fork_server_an_engine_starts_as_usual_and_another_one
 
 async def fork_server_of(core: Core) -> int:
     """Its pid, when it is ready."""
-    await until(lambda: core.supervisor._fork_server is not None and core.supervisor._fork_server.ready)
-    assert core.supervisor._fork_server is not None
-    return core.supervisor._fork_server.pid
+    await until(lambda: core.supervisor._engines.fork_server is not None and core.supervisor._engines.fork_server.ready)
+    assert core.supervisor._engines.fork_server is not None
+    return core.supervisor._engines.fork_server.pid
 
 
 def parent_of(pid: int) -> int:
