@@ -17,6 +17,7 @@ pytest.importorskip("peft")
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
+    DDIMScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LCMScheduler,
@@ -36,9 +37,10 @@ from driftcam.engines.conditions.prompt import Prompt
 from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.guidance import Guidance
 from driftcam.engines.diffusion.plan import Plan
+from driftcam.engines.diffusion.schedules import alphas_cumprod, ddim, lcm, turbo
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
-from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
+from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint, _solver
 from driftcam.engines.models.stable_diffusion.prompts import blend
 from driftcam.engines.models.stable_diffusion.specs import prompt_inputs
 
@@ -255,6 +257,19 @@ class TestAgainstDiffusers:
         )
         ours = our_result(model, latent, 3, steps, strength, guidance)
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("solver", ["auto", "ddim", "lcm", "turbo"])
+def test_a_schedule_that_ends_above_clean_is_ddims_alone(tmp_path, solver):
+    """Most folders of SD 1.x and 2.x set `set_alpha_to_one` false; the other solvers end at the clean picture."""
+    DDIMScheduler(**SD, set_alpha_to_one=False).save_pretrained(tmp_path)
+    schedule = _solver(tmp_path / "scheduler_config.json", solver)(2, 0.8)
+    levels = alphas_cumprod()
+    clean = {"lcm": lcm, "turbo": turbo}
+    if solver in clean:
+        assert schedule == clean[solver](2, 0.8, levels)
+    else:
+        assert schedule == ddim(2, 0.8, levels, final_alpha=levels[0] ** 0.5)
 
 
 def test_a_lora_changes_the_result_by_its_weight(folders, models, pixels):
