@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from driftcam.daemon.config.folders import recordings_folder
 from driftcam.daemon.config.specs import Spec, parse_listen, parse_sink, parse_source
 from driftcam.daemon.engine.process import worker_command
-from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result
 from driftcam.daemon.service.logs import Recent
@@ -57,7 +57,7 @@ class Options:
         listen: address of the page.
         engine_options: what the engine is told when it starts: model, pipeline, backend.
         engine: MODULE:CLASS of another engine.
-        patience: of the supervisor.
+        timeouts: of the supervisor.
     """
 
     source: str
@@ -70,7 +70,7 @@ class Options:
     listen: str = DEFAULT_LISTEN
     engine_options: EngineOptions = field(default_factory=EngineOptions)
     engine: str | None = None
-    patience: Patience = field(default_factory=Patience)
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class _Run:
         # The engine loads its libraries while the source and the sinks are opened.
         command = worker_command(options.engine, options.engine_options)
         model = None if options.engine else options.engine_options.model.kind
-        self._core = Core(command, notify=notify, patience=options.patience, model=model)
+        self._core = Core(command, notify=notify, timeouts=options.timeouts, model=model)
 
     async def open(self) -> None:
         """Everything else that can be wrong with the options is found here."""

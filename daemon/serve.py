@@ -15,7 +15,7 @@ from driftcam.daemon.config.file import ConfigError
 from driftcam.daemon.config.folders import state_folder
 from driftcam.daemon.config.specs import parse_address, parse_model_size, parse_sink, parse_source
 from driftcam.daemon.engine.process import worker_command
-from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.http.certificate import self_signed
 from driftcam.daemon.http.server import Security
@@ -48,10 +48,10 @@ class Service:
     def __init__(self, config: Config, logs: Logs, systemd: Systemd) -> None:
         self._config, self._logs, self._systemd = config, logs, systemd
         engine = config.engine
-        patience = Patience(start=engine.start, answer=engine.answer, spare=SPARE_AFTER if engine.spare else None)
+        timeouts = Timeouts(start=engine.start, answer=engine.answer, spare=SPARE_AFTER if engine.spare else None)
         command = worker_command(engine.implementation or None, engine.options())
         limits = Limits(most=config.sessions.most, least_fps=config.sessions.least_fps)
-        self.core = Core(command, notify=log.warning, patience=patience, limits=limits, model=engine.kind)
+        self.core = Core(command, notify=log.warning, timeouts=timeouts, limits=limits, model=engine.kind)
         self._retrying: list[Retrying] = []
         self._bus: BusServer | None = None
         self._metrics = Metrics(self.core)

@@ -25,7 +25,7 @@ FOLLOWS: dict[EngineState, frozenset[EngineState]] = {
 }
 
 
-def followed(state: EngineState, by: EngineState) -> EngineState:
+def transition(state: EngineState, by: EngineState) -> EngineState:
     """`by`, if it may follow `state` or is the same. Raises `ValueError`: the caller is wrong."""
     if by is not state and by not in FOLLOWS[state]:
         raise ValueError(f"an engine that is {state} cannot become {by}")
@@ -33,7 +33,7 @@ def followed(state: EngineState, by: EngineState) -> EngineState:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long the supervisor waits, in seconds, and how often it tries.
 
     Attributes:
@@ -57,13 +57,13 @@ class Patience:
     spare: float | None = None
 
 
-def restart_delay(patience: Patience, failures: int) -> float:
+def restart_delay(timeouts: Timeouts, failures: int) -> float:
     """Seconds before the next start, after `failures` ends in a row without a result between them."""
-    return min(patience.backoff * 2 ** (failures - 2), patience.backoff_most) if failures > 1 else 0.0
+    return min(timeouts.backoff * 2 ** (failures - 2), timeouts.backoff_most) if failures > 1 else 0.0
 
 
-def hangs(patience: Patience, now: float, owing_since: float | None, last_heard: float, results_waiting: int) -> bool:
+def hangs(timeouts: Timeouts, now: float, owing_since: float | None, last_heard: float, results_waiting: int) -> bool:
     """Whether a process is stuck: it owes us something for too long, and not because it waits for us."""
     if owing_since is None or results_waiting:
         return False
-    return now - max(owing_since, last_heard) > patience.answer
+    return now - max(owing_since, last_heard) > timeouts.answer

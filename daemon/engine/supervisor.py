@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from driftcam.daemon.engine.link import EngineGone, EngineLink, Engines
-from driftcam.daemon.engine.state import EngineState, Patience, followed, hangs, restart_delay
+from driftcam.daemon.engine.state import EngineState, Timeouts, hangs, restart_delay, transition
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.errors import RunError
 from driftcam.engines.api import ParameterError, Parameters
@@ -45,10 +45,10 @@ class Supervisor:
         engines: Engines,
         *,
         notify: Callable[[str], None],
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         model: str | None = None,
     ) -> None:
-        self._engines, self._notify, self._patience = engines, notify, patience or Patience()
+        self._engines, self._notify, self._timeouts = engines, notify, timeouts or Timeouts()
         self._link: EngineLink | None = None
         self._numbers = itertools.count(1)
         self._proving: Stream | None = None
@@ -138,7 +138,7 @@ class Supervisor:
         self._restart_asked.clear()
         tasks = [asyncio.create_task(self._watch_preparation(link))]
         try:
-            await link.ready(self._patience.start)
+            await link.ready(self._timeouts.start)
             self._become(EngineState.READY)
             self.reason = ""
             calm = self._engines.stand_by(lambda: any(stream.attached for stream in self.streams))
@@ -163,7 +163,7 @@ class Supervisor:
             suspected = stream.failures > 0
             self._proving = stream
             try:
-                self._hear(await stream.attach(link, self._patience.start))
+                self._hear(await stream.attach(link, self._timeouts.start))
             except ParameterError as error:
                 self._tell(stream.refused(error))
             else:
@@ -192,11 +192,11 @@ class Supervisor:
         for stream in self.streams:
             stream.detach(reason)
         for stream in suspects:
-            self._tell(stream.blame(reason, self._patience.tries))
-        if not suspects and self._failures >= self._patience.tries:
+            self._tell(stream.blame(reason, self._timeouts.tries))
+        if not suspects and self._failures >= self._timeouts.tries:
             await self._rest(reason)
         else:
-            delay = restart_delay(self._patience, self._failures)
+            delay = restart_delay(self._timeouts, self._failures)
             if not any(stream.awaited for stream in self.streams):
                 when = f" in {delay:g} s" if delay else ""
                 self._tell(f"the engine ended ({reason}); starting it again{when}")
@@ -218,10 +218,10 @@ class Supervisor:
             raise RunError(text)
         self._become(EngineState.BROKEN)
         self.reason = text
-        self._tell(f"{text}; it is tried again in {self._patience.rest:g} s")
+        self._tell(f"{text}; it is tried again in {self._timeouts.rest:g} s")
         if self._link is not None:
             await self._link.close()
-        await self._pause(self._patience.rest)
+        await self._pause(self._timeouts.rest)
         self._become(EngineState.RESTARTING)
 
     async def _pause(self, seconds: float) -> None:
@@ -234,20 +234,20 @@ class Supervisor:
         """End an engine that was stopped while it loads or compiles, which otherwise may take as long as it takes."""
         since = time.monotonic()
         while link.alive:
-            await asyncio.sleep(self._patience.answer / 8)
+            await asyncio.sleep(self._timeouts.answer / 8)
             if not link.suspended:
                 since = time.monotonic()
-            elif time.monotonic() - since > self._patience.answer:
-                link.end(f"it was stopped for {self._patience.answer:g} s while it started")
+            elif time.monotonic() - since > self._timeouts.answer:
+                link.end(f"it was stopped for {self._timeouts.answer:g} s while it started")
 
     async def _wait_for_end(self, link: EngineLink) -> str:
-        every = min(0.5, self._patience.answer / 4)
+        every = min(0.5, self._timeouts.answer / 4)
         while True:
             done, _ = await asyncio.wait([link.gone], timeout=every)
             if done:
                 return link.gone.result()
-            if hangs(self._patience, time.monotonic(), link.owing_since, link.last_heard, link.results_held):
-                link.end(f"it said nothing for {self._patience.answer:g} s")
+            if hangs(self._timeouts, time.monotonic(), link.owing_since, link.last_heard, link.results_held):
+                link.end(f"it said nothing for {self._timeouts.answer:g} s")
 
     async def _ask_how_it_is(self, link: EngineLink) -> None:
         """The heartbeat: also an engine that has nothing to do must answer."""
@@ -258,10 +258,10 @@ class Supervisor:
                     self._tell(line)
                 else:
                     log.log(level, "%s", line)
-            await asyncio.sleep(self._patience.heartbeat)
+            await asyncio.sleep(self._timeouts.heartbeat)
 
     def _become(self, state: EngineState) -> None:
-        self.state = followed(self.state, state)
+        self.state = transition(self.state, state)
 
     def _tell(self, line: str) -> None:
         if line:

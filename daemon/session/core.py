@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from driftcam.daemon.admission import Limits
 from driftcam.daemon.engine.local import LocalEngines
-from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.engine.supervisor import Supervisor
 from driftcam.daemon.session.sessions import Sessions
 
@@ -29,14 +29,14 @@ class Core:
         command: Sequence[str],
         *,
         notify: Callable[[str], None],
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         limits: Limits = Limits(),  # noqa: B008 (it cannot be changed)
         model: str | None = None,
     ) -> None:
         self._tell = notify
         self.notices: deque[str] = deque(maxlen=NOTICES)
-        engines = LocalEngines(command, (patience or Patience()).spare)
-        self.supervisor = Supervisor(engines, notify=self.notify, patience=patience, model=model)
+        engines = LocalEngines(command, (timeouts or Timeouts()).spare)
+        self.supervisor = Supervisor(engines, notify=self.notify, timeouts=timeouts, model=model)
         self.sessions = Sessions(self.supervisor, notify=self.notify, limits=limits)
         # The process loads its libraries while the caller prepares the rest.
         self.alive = asyncio.create_task(self.supervisor.keep_alive())

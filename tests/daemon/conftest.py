@@ -14,14 +14,14 @@ import av
 import numpy as np
 import pytest
 
-from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.run import Options, Progress, Report, run_async
 from driftcam.engines.api import Parameters
 from tests.daemon import standin
 
 ROOT = Path(__file__).parents[2]
 SIZE = (128, 64)
-IMPATIENT = Patience(start=60, answer=2.0, backoff=0.05, backoff_most=0.2)
+IMPATIENT = Timeouts(start=60, answer=2.0, backoff=0.05, backoff_most=0.2)
 
 
 def grey_of(number: int) -> int:
@@ -97,8 +97,8 @@ class Running:
 
 
 def start_run(source: str, *sinks: str, **options: object) -> Running:
-    """With the stand-in engine, 128×64 and little patience unless told otherwise."""
-    values: dict = {"engine": standin.NAME, "size": SIZE, "patience": IMPATIENT, "listen": "127.0.0.1:0"} | options
+    """With the stand-in engine, 128×64 and short timeouts unless told otherwise."""
+    values: dict = {"engine": standin.NAME, "size": SIZE, "timeouts": IMPATIENT, "listen": "127.0.0.1:0"} | options
     stop = asyncio.Event()
     run = Running(task=None, stop=stop)  # type: ignore[arg-type]
     run.task = asyncio.create_task(

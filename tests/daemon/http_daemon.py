@@ -71,7 +71,7 @@ class Daemon:
 async def daemon_in(folder: Path, engine: str = standin.NAME) -> AsyncIterator[Daemon]:
     """With one session that gets no frames yet."""
     lines: list[str] = []
-    core = Core(worker_command(engine, None), notify=lines.append, patience=IMPATIENT)
+    core = Core(worker_command(engine, None), notify=lines.append, timeouts=IMPATIENT)
     recordings = Recordings(folder / "recordings", "test")
     context = Context(core, Presets(folder / "presets"), recordings, Recent())
     try:

@@ -37,7 +37,7 @@ class Bus:
 
     def __init__(self, folder: Path) -> None:
         self.lines: list[str] = []
-        self.core = Core(worker_command(standin.NAME), notify=self.lines.append, patience=IMPATIENT)
+        self.core = Core(worker_command(standin.NAME), notify=self.lines.append, timeouts=IMPATIENT)
         self.presets = Presets(folder / "presets")
         self.server = BusServer(
             self.core.sessions,

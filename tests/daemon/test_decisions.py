@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from driftcam.daemon.admission import Limits, refusal
 from driftcam.daemon.config.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
 from driftcam.daemon.engine.process import ending
-from driftcam.daemon.engine.state import FOLLOWS, EngineState, Patience, followed, hangs, restart_delay
+from driftcam.daemon.engine.state import FOLLOWS, EngineState, Timeouts, hangs, restart_delay, transition
 from driftcam.daemon.measure import Samples
 from driftcam.daemon.session.waiting import why_no_picture
 from driftcam.engines.api import ParameterError, Parameters
@@ -53,8 +53,8 @@ def test_no_other_address_may(text: str) -> None:
 
 
 def test_restarts_come_slower_and_slower_up_to_a_limit() -> None:
-    patience = Patience(backoff=0.25, backoff_most=8.0)
-    assert [restart_delay(patience, n) for n in (1, 2, 3, 4, 7, 50)] == [0.0, 0.25, 0.5, 1.0, 8.0, 8.0]
+    timeouts = Timeouts(backoff=0.25, backoff_most=8.0)
+    assert [restart_delay(timeouts, n) for n in (1, 2, 3, 4, 7, 50)] == [0.0, 0.25, 0.5, 1.0, 8.0, 8.0]
 
 
 @pytest.mark.parametrize(
@@ -70,20 +70,20 @@ def test_restarts_come_slower_and_slower_up_to_a_limit() -> None:
 def test_who_owes_an_answer_for_too_long_is_stuck(
     owing_since: float | None, last_taken: float, waiting: int, stuck: bool
 ) -> None:
-    assert hangs(Patience(answer=30.0), 100.0, owing_since, last_taken, waiting) is stuck
+    assert hangs(Timeouts(answer=30.0), 100.0, owing_since, last_taken, waiting) is stuck
 
 
 def test_an_engine_goes_only_through_states_that_may_follow_each_other() -> None:
     starting, ready, restarting, broken, stopped = EngineState
     for state in EngineState:
-        assert followed(state, by=state) is state
+        assert transition(state, by=state) is state
         reachable = {by for by in EngineState if by in FOLLOWS[state]}
         for by in EngineState:
             if by in reachable:
-                assert followed(state, by=by) is by
+                assert transition(state, by=by) is by
             elif by is not state:
                 with pytest.raises(ValueError, match=f"{state} cannot become {by}"):
-                    followed(state, by=by)
+                    transition(state, by=by)
     assert FOLLOWS[stopped] == frozenset()
     assert all(stopped in FOLLOWS[state] for state in EngineState if state is not stopped)
     assert broken not in FOLLOWS[ready] | FOLLOWS[starting], "first it is tried again"

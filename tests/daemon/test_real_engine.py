@@ -12,7 +12,7 @@ import pytest
 
 import driftcam.engines.models.embedded
 from driftcam.daemon import cli
-from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.sources.pattern import draw
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.fitting import fit_image
@@ -35,7 +35,7 @@ def write_scene(path: Path, frames: int = 6) -> Path:
 
 
 def run_real(*source_and_sinks: str, parameters: Parameters) -> Running:
-    return start_run(*source_and_sinks, engine=None, size=SIZE, parameters=parameters, patience=Patience())
+    return start_run(*source_and_sinks, engine=None, size=SIZE, parameters=parameters, timeouts=Timeouts())
 
 
 async def stylise(clip: Path, out: Path, **parameters: object) -> list[np.ndarray]:

@@ -131,7 +131,7 @@ async def test_the_sound_of_a_source_that_comes_later_and_comes_back_is_heard(tm
 @pytest.fixture
 async def session() -> AsyncIterator[Session]:
     """A live session that gets a picture every 20 ms."""
-    core = Core(worker_command(standin.NAME), notify=lambda line: None, patience=IMPATIENT)
+    core = Core(worker_command(standin.NAME), notify=lambda line: None, timeouts=IMPATIENT)
     session = core.sessions.open("live", Parameters(width=320, height=192))
     noise = np.random.default_rng(0).integers(0, 255, (4, 192, 320, 3), dtype=np.uint8)
 

@@ -90,10 +90,10 @@ def engine_pid(core: Core) -> int:
 
 
 @contextlib.asynccontextmanager
-async def running(command: list[str] | None = None, **patience: float) -> AsyncIterator[tuple[Core, list[str]]]:
+async def running(command: list[str] | None = None, **timeouts: float) -> AsyncIterator[tuple[Core, list[str]]]:
     lines: list[str] = []
-    changed = dataclasses.replace(IMPATIENT, **patience)
-    core = Core(command or worker_command(standin.NAME), notify=lines.append, patience=changed)
+    changed = dataclasses.replace(IMPATIENT, **timeouts)
+    core = Core(command or worker_command(standin.NAME), notify=lines.append, timeouts=changed)
     try:
         yield core, lines
     finally:
@@ -305,7 +305,7 @@ async def test_names_are_checked_and_taken_once() -> None:
 
 async def test_a_session_too_many_is_refused_with_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STANDIN_DELAY_MS", "60")
-    core = Core(worker_command(standin.NAME), notify=print, patience=IMPATIENT, limits=Limits(least_fps=6))
+    core = Core(worker_command(standin.NAME), notify=print, timeouts=IMPATIENT, limits=Limits(least_fps=6))
     try:
         first = Fed(core, "one", 30)
         await first.more()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from driftcam.daemon.engine.state import Patience
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.engines.api import TABLE, Parameters, declare
 from driftcam.engines.api.fields import EMBEDDED, Number
 from tests.daemon.conftest import Running, start_run
@@ -34,7 +34,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("XDG_VIDEOS_DIR", str(tmp_path_factory.mktemp("videos")))
-        run = start_run("test", "page", engine=None, size=(128, 96), parameters=START, patience=Patience())
+        run = start_run("test", "page", engine=None, size=(128, 96), parameters=START, timeouts=Timeouts())
         await run.until(lambda run: run.progress.done > 0, timeout=120)
         yield run
         await run.end()
