@@ -220,7 +220,9 @@ class SlotPool:
 
         Raises `BusError` when their description is none, or they do not fit their slot, or each other.
         """
-        listed = message.body.get("planes", [])
+        if "planes" not in message.body:
+            return {}
+        listed = message.body["planes"]
         if not isinstance(listed, list) or len(listed) > MAX_PLANES:
             raise BusError(f"planes: give a list of at most {MAX_PLANES} descriptions")
         places = sorted(map(_parse_plane, listed), key=lambda place: place.offset)

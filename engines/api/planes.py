@@ -26,38 +26,30 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class PixelFormat(IntEnum):
-    """What a pixel is in memory; numbers of two bytes are little-endian."""
+    """What a pixel is in memory: `channels` numbers of `dtype`, little-endian, `bytes_per_pixel` in all."""
 
-    RGB24 = 1
-    BGRA8 = 2
-    GRAY8 = 3
-    GRAY16 = 4
+    channels: int
+    dtype: np.dtype[Any]
+    bytes_per_pixel: int
 
-    @property
-    def channels(self) -> int:
-        return _LAYOUT[self][0]
+    def __new__(cls, number: int, channels: int = 0, dtype: str = "u1") -> PixelFormat:
+        """Attributes of the members: looked up many times a frame."""
+        member = int.__new__(cls, number)
+        member._value_, member.channels, member.dtype = number, channels, np.dtype(dtype)
+        member.bytes_per_pixel = channels * member.dtype.itemsize
+        return member
 
-    @property
-    def dtype(self) -> np.dtype:
-        return _LAYOUT[self][1]
-
-    @property
-    def bytes_per_pixel(self) -> int:
-        channels, dtype = _LAYOUT[self]
-        return channels * dtype.itemsize
+    RGB24 = 1, 3, "u1"
+    BGRA8 = 2, 4, "u1"
+    GRAY8 = 3, 1, "u1"
+    GRAY16 = 4, 1, "<u2"
 
     def shape(self, width: int, height: int) -> tuple[int, ...]:
         """Of the array of such pixels: (height, width), and channels where there are several."""
         return (height, width) if self.channels == 1 else (height, width, self.channels)
 
 
-_LAYOUT: dict[PixelFormat, tuple[int, np.dtype[Any]]] = {
-    PixelFormat.RGB24: (3, np.dtype("u1")),
-    PixelFormat.BGRA8: (4, np.dtype("u1")),
-    PixelFormat.GRAY8: (1, np.dtype("u1")),
-    PixelFormat.GRAY16: (1, np.dtype("<u2")),
-}
-_FORMATS = {layout: pixel_format for pixel_format, layout in _LAYOUT.items()}
+_FORMATS = {(each.channels, each.dtype): each for each in PixelFormat}
 PICTURE_FORMATS = (PixelFormat.RGB24, PixelFormat.BGRA8)
 """What the picture of a frame may have; the alpha of the second is the plane `alpha`."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
-from driftcam.engines.api import ParameterError, planes
+from driftcam.engines.api import ParameterError, Parameters, planes
 from driftcam.engines.api.planes import KNOWN, Lifetime, PixelFormat, Plane, Scaling
+from driftcam.engines.conditions.base import Seen
+from driftcam.engines.engine import Engine
 
 
 @pytest.mark.parametrize("plane", list(KNOWN.values()), ids=lambda plane: plane.name)
@@ -56,3 +60,53 @@ def test_a_condition_declares_a_plane_once() -> None:
     finally:
         planes.withdraw(heat)
     assert "heat" not in KNOWN
+
+
+def seen_by(engine: Engine, frame: np.ndarray, **given: np.ndarray) -> Mapping[str, np.ndarray]:
+    """The planes that conditions see of a frame."""
+    told: list[Seen] = []
+    tell = engine._tell
+    engine._tell = lambda seen: told.append(seen) or tell(seen)  # type: ignore[func-returns-value]
+    engine.process(frame, engine._newest + 1, given)
+    engine._tell = tell
+    return told[0].planes
+
+
+def test_conditions_see_the_planes_that_are_read_where_the_frame_lies() -> None:
+    engine = Engine(Parameters(width=96, height=64, steps=1, noise="fixed"))
+    engine.planes |= {name: KNOWN[name] for name in ("mask", "style_map")}
+    frame = np.zeros((64, 192, 3), np.uint8)  # a quarter is cut off on both sides
+    mask = np.zeros((32, 96), np.uint8)
+    mask[:, 24:48] = 255
+    seen = seen_by(engine, frame, mask=mask, depth=np.zeros((3, 3), np.uint16))
+    assert list(seen) == ["mask"]
+    assert seen["mask"].shape == engine.model.size
+    assert (seen["mask"][:, :46] == 255).all() and (seen["mask"][:, 50:96] == 0).all()
+    with pytest.raises(ParameterError, match="mask: "):
+        engine.process(frame, 10**9, {"mask": frame})
+
+
+def test_a_session_plane_is_seen_until_it_is_taken_away() -> None:
+    heat = Plane("heat", PixelFormat.GRAY8, "how hot it is", Lifetime.SESSION)
+    engine = Engine(Parameters(width=64, height=64, steps=1))
+    engine.planes |= {"heat": heat}
+    frame, warm = np.zeros((64, 64, 3), np.uint8), np.full((8, 8), 7, np.uint8)
+    assert engine.set_plane("heat", warm) == {}
+    np.testing.assert_array_equal(seen_by(engine, frame)["heat"], warm)
+    engine.set_plane("heat", None)
+    assert "heat" not in seen_by(engine, frame)
+    for name, words in [("mask", "reads style_picture, heat"), ("heat", "give uint8")]:
+        with pytest.raises(ParameterError, match=words):
+            engine.set_plane(name, frame)
+
+
+def test_a_style_picture_is_the_style_from_the_next_frame_on() -> None:
+    engine = Engine(Parameters(width=64, height=64, steps=1))
+    frame = np.zeros((64, 64, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (80, 60, 3), np.uint8)
+    changes = engine.set_plane("style_picture", picture)
+    engine.process(frame, 1)
+    assert engine.parameters.style_vector == changes["style_vector"]
+    engine.set_plane("style_picture", None)
+    engine.process(frame, 2)
+    assert engine.parameters.style_vector is None
