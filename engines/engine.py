@@ -18,12 +18,12 @@ from torch import Tensor
 
 from driftcam.engines.api.engine_options import PIPELINES, check_choice
 from driftcam.engines.api.errors import ParameterError
-from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, fit_plane, place_in
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters, changed
-from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, Scaling, no_planes
+from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, no_planes
 from driftcam.engines.backends import explain, open_backend
+from driftcam.engines.canvas import Canvas, Placement
 from driftcam.engines.carried import Carried, Rule, State
 from driftcam.engines.conditions.base import Seen
 from driftcam.engines.diffusion.frame import Finished, Frame
@@ -32,14 +32,11 @@ from driftcam.engines.diffusion.plan import Plan
 from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.diffusion.stream_batch import StreamBatch
-from driftcam.engines.image.luma import WorkingLuma, working_size
 from driftcam.engines.image.pixels import as_rgb
-from driftcam.engines.image.shift import Shift, shift_by_pixels
 from driftcam.engines.image.similarity import SimilarityGate
 from driftcam.engines.insight import insight
 from driftcam.engines.models.base import Model, ModelSource
 from driftcam.engines.models.registry import Models, open_source
-from driftcam.engines.motion.anchor import Anchor
 from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
 from driftcam.engines.numba_kernels import compile_kernels
@@ -77,10 +74,7 @@ class _Tag:
     pts: int
     index: int
     model: Model
-    height: int
-    width: int
-    offset: tuple[float, float]
-    between_bars: Box | None
+    placement: Placement
     leave: Callable[[str, Tensor], None]
 
 
@@ -134,11 +128,10 @@ class Engine:
         self._session_planes: dict[str, np.ndarray] = {}
         self._source.check(self.parameters)
         self._asked = self.parameters
-        self._readout, self._anchored = readout, anchored
+        self._readout = readout
         self._building_now: dict | None = None
         self._models = models or Models()
-        self._anchor = Anchor(self._source.stride)
-        self._shift_in, self._shift_out = Shift(), Shift()
+        self._canvas = Canvas(self._source.stride, anchored=anchored)
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
         self._builder: ThreadPoolExecutor | None = None
@@ -152,7 +145,6 @@ class Engine:
         compile_kernels()  # before the networks: numba's compiler does not bear their imports beside it
         self.model = self._build(self.parameters)
         self._stream = StreamBatch(self.model.predict, Plan(Schedule()), self.model.unconditional)
-        self._to_luma = WorkingLuma()
         self._travel: Travel | None = None
         self._carried: Carried | None = None
         self._noise_identity: tuple | None = None
@@ -209,24 +201,23 @@ class Engine:
         self._frames += 1
         self._newest = pts
         with self.clock.stage("prepare"):
-            between_bars = self._scale(rgb)
+            self._canvas.take(rgb)
         if self._gate_skips():
             self._skipped += 1
             self._repeats.append((index, pts))
             return self.finish(self._stream.advance())
         with self.clock.stage("anchor"):
-            self._place()
-        height, width = self._scaled.shape[:2]
+            placement = self._canvas.place(follow=self.parameters.noise == "warped")
         assert self._carried is not None
-        leave = partial(self._carried.leave, index)
-        tag = _Tag(pts, index, self.model, height, width, self._anchor.offset, between_bars, leave)
+        tag = _Tag(pts, index, self.model, placement, partial(self._carried.leave, index))
         # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
         noise = self._side.submit(self._advance_noise)
         with self.clock.stage("encode"):
-            photo = self.model.encode(self._input)
+            photo = self.model.encode(self._canvas.input)
         with self.clock.stage("wait for noise"):
             noises = noise.result()
-        item = self._item(photo, noises, self._placed(planes or NO_PLANES, rgb) | self._session_planes, tag)
+        placed = self._canvas.placed(planes or NO_PLANES, self.planes) | self._session_planes
+        item = self._item(photo, noises, placed, tag)
         if self._choosing is not None:
             self._choose_pipeline(self._choosing, item)
         return item
@@ -366,17 +357,12 @@ class Engine:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""
         self._travel = None
         self._use(parameters)
-        height, width = self.model.size
-        self._canvas = np.zeros((height, width, 3), np.uint8)
-        self._input = torch.from_numpy(self._canvas[None])
-        self._scaled = np.zeros((parameters.height, parameters.width, 3), np.uint8)
-        self._luma = np.zeros(working_size(parameters.height, parameters.width), np.uint8)
-        self._placed_luma = np.zeros(working_size(height, width), np.uint8)
+        self._canvas.resize(self.model.size, parameters.width, parameters.height, parameters.fit)
         fields = max(1, self.plan.schedule.noise_fields)
         identity = (self.model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
             self._noise_identity = identity
-            self._anchor.reset()
+            self._canvas.anchor.reset()
             states = (HELD_DIFFERENCE, *(state for each in self.model.conditions for state in each.carried))
             self._carried = Carried(states, self.model.latent_size)
             self._motion = MotionStage(self.model.latent_size)
@@ -408,46 +394,17 @@ class Engine:
 
     # -- one frame ------------------------------------------------------------------------------
 
-    def _scale(self, rgb: np.ndarray) -> Box | None:
-        """Fit the frame into the stream's size and make its small grey picture; where it lies if there are bars."""
-        height, width = self._scaled.shape[:2]
-        fit_image(rgb, width, height, self.parameters.fit, out=self._scaled)
-        self._to_luma.convert(self._scaled, self._luma)
-        return place_in(rgb, width, height, self.parameters.fit)
-
-    def _place(self) -> None:
-        """Put the frame into the networks' input, where the anchor wants it; borders mirror the picture."""
-        if self._anchored and self.parameters.noise == "warped":
-            self._anchor.follow(self._luma, self._scaled.shape[1] / self._luma.shape[1])
-        else:
-            self._anchor.reset()
-        self._shift_in(self._scaled, *self._anchor.offset, self._canvas)
-
-    def _placed(self, planes: Planes, rgb: np.ndarray) -> dict[str, np.ndarray]:
-        """The planes of a frame that are read, where the frame itself lies in the networks' input; to whole pixels."""
-        height, width = self._scaled.shape[:2]
-        x, y = (round(side) for side in self._anchor.offset)
-        placed = {}
-        for name in planes.keys() & self.planes.keys():
-            nearest = self.planes[name].scaling is Scaling.NEAREST
-            size = rgb.shape[1], rgb.shape[0]
-            fitted = fit_plane(planes[name], size, width, height, self.parameters.fit, nearest=nearest)
-            placed[name] = np.empty((*self.model.size, *fitted.shape[2:]), fitted.dtype)
-            shift_by_pixels(fitted, x, y, placed[name])
-        return placed
-
     def _gate_skips(self) -> bool:
         """Whether the similarity gate repeats the last picture instead of this frame."""
         skips = self._gate.skips(
-            self._luma, threshold=self.parameters.similarity_threshold, max_skip=self.parameters.max_skip
+            self._canvas.luma, threshold=self.parameters.similarity_threshold, max_skip=self.parameters.max_skip
         )
         return skips and self._last is not None
 
     def _advance_noise(self) -> Tensor:
         p = self.parameters
         if p.noise == "warped" or any(each.carried for each in self.model.conditions):
-            self._to_luma.convert(self._canvas, self._placed_luma)
-            self._motion.advance(self._placed_luma, self._anchor.jump)
+            self._motion.advance(self._canvas.placed_luma(), self._canvas.anchor.jump)
         else:
             self._motion.reset()
         noise = self._noise.advance(self._motion.motion, mode=p.noise, refresh=p.refresh, degradation=p.degradation)
@@ -500,12 +457,10 @@ class Engine:
         with self.clock.stage("decode"):
             image = tag.model.decode(done.latent[None])[0].numpy()
         # Into a picture of our own: the decoder may be shared with other streams, and the gate may repeat it later.
-        if self._last is None or self._last.shape[:2] != (tag.height, tag.width):
-            self._last = np.empty((tag.height, tag.width, 3), np.uint8)
-        x, y = tag.offset
-        self._shift_out(image, -x, -y, self._last)
-        if tag.between_bars is not None:  # the model has painted on the bars, too
-            blacken_bars(self._last, tag.between_bars)
+        shape = (tag.placement.height, tag.placement.width, 3)
+        if self._last is None or self._last.shape != shape:
+            self._last = np.empty(shape, np.uint8)
+        self._canvas.cut_out(image, tag.placement, self._last)
         return Stylised(self._last, tag.pts, tag.index)
 
 

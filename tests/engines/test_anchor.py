@@ -152,6 +152,6 @@ def test_the_picture_stays_where_the_scene_is() -> None:
     for k in range(12):
         frame = np.ascontiguousarray(scene[40 + k : 136 + k, 3 * k : 3 * k + 128])
         output = engine.step(frame)
-    assert engine._anchor.offset != (0, 0)
+    assert engine._canvas.anchor.offset != (0, 0)
     error = [np.abs(np.roll(output, s, 1).astype(int) - frame)[8:-8, 8:-8].mean() for s in (-2, -1, 0, 1, 2)]
     assert int(np.argmin(error)) == 2

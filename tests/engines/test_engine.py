@@ -107,7 +107,7 @@ def test_what_no_style_would_paint_is_asked_for_on_every_third_frame_and_after_a
     jumps = []
     for k in range(8):  # half a cell a frame
         machine.step(np.ascontiguousarray(large[:, 4 * k : 4 * k + 64]))
-        jumps.append(machine._anchor.jump != (0, 0))
+        jumps.append(machine._canvas.anchor.jump != (0, 0))
     asked = [pair == (2, 1) for pair in itertools.pairwise(rows)][::2]
     assert any(jumps) and all(a or not j for a, j in zip(asked, jumps, strict=True)), "the scene lies on other cells"
     assert not all(asked)
