@@ -107,6 +107,6 @@ class NetworkSpec:
         return tuple(torch.rand(shape, generator=generator).to(dtype) for shape in self.shapes(**sizes).values())
 
 
-def picture(channels: int, stride: int = 1) -> Shape:
+def image_shape(channels: int, stride: int = 1) -> Shape:
     """(batch, channels, height/stride, width/stride)."""
     return (BATCH, channels, Axis("rows", UNIT // stride), Axis("columns", UNIT // stride))

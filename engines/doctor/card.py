@@ -16,7 +16,7 @@ from torch import nn
 
 from driftcam.engines.api.findings import Finding
 from driftcam.engines.backends.cuda.driver import Driver
-from driftcam.engines.backends.network import NetworkSpec, picture
+from driftcam.engines.backends.network import NetworkSpec, image_shape
 from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
 from driftcam.engines.backends.torch_backend import TorchBackend
 from driftcam.engines.doctor.tolerance import TOLERANCE
@@ -39,7 +39,7 @@ class _Filter(nn.Module):
 
 
 def filter_spec() -> NetworkSpec:
-    return NetworkSpec("filter", _Filter().eval(), {"x": picture(3)}, "y")
+    return NetworkSpec("filter", _Filter().eval(), {"x": image_shape(3)}, "y")
 
 
 def try_card(backend: TensorRtBackend) -> list[Finding]:

@@ -19,7 +19,7 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
 from driftcam.daemon.cli import main as driftcam
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.identity import graph_hash, weights_hash
-from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.backends.network import NetworkSpec, Ranges, image_shape
 from driftcam.engines.backends.tensorrt.cache import EngineCache
 from driftcam.engines.backends.tensorrt.prepare import key_of, prepare
 from driftcam.engines.models.embedded.model import embedded_specs
@@ -41,7 +41,7 @@ class Filter(torch.nn.Module):
 
 
 def spec(radius: int = 1) -> NetworkSpec:
-    return NetworkSpec("filter", Filter(radius).eval(), {"pixels": picture(3)}, "y")
+    return NetworkSpec("filter", Filter(radius).eval(), {"pixels": image_shape(3)}, "y")
 
 
 def test_build_list_verify_prune(

@@ -19,7 +19,7 @@ import onnxruntime
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.export import export_onnx
-from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.backends.network import NetworkSpec, Ranges, image_shape
 from driftcam.engines.models.embedded.model import embedded_specs
 from driftcam.engines.models.stable_diffusion.specs import checkpoint_specs
 from tests.engines.conftest import SMALL
@@ -90,7 +90,7 @@ class Kinds(nn.Module):
 def test_kept_weights_lie_in_the_graph_by_their_names_and_the_graph_is_the_same(tmp_path: Path) -> None:
     """What a refit needs. Equal weights would share a name, so all get values of their own, as trained ones have."""
     torch.manual_seed(0)
-    spec = NetworkSpec("kinds", Kinds().eval(), {"x": picture(3)}, "y")
+    spec = NetworkSpec("kinds", Kinds().eval(), {"x": image_shape(3)}, "y")
     for weight in spec.module.parameters():
         nn.init.normal_(weight)
     path = export_onnx(spec, tmp_path / "kinds.onnx", "fp32", SMALL, keep_weights=True)
@@ -106,7 +106,7 @@ class Erf(nn.Module):
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
-    spec = NetworkSpec("filter", Erf(), {"x": picture(3)}, "y")
+    spec = NetworkSpec("filter", Erf(), {"x": image_shape(3)}, "y")
     with warnings.catch_warnings(), pytest.raises(ParameterError, match="filter"):
         warnings.simplefilter("ignore")
         export_onnx(spec, tmp_path / "x.onnx")

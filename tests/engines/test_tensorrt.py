@@ -17,7 +17,7 @@ if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.choice import tensorrt_problem
 from driftcam.engines.backends.export import PRECISIONS, export_onnx
-from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.backends.network import NetworkSpec, Ranges, image_shape
 from driftcam.engines.backends.tensorrt import builder
 from driftcam.engines.backends.tensorrt.build import BuildJob, build, parse_target, profile_of
 from driftcam.engines.backends.tensorrt.library import PROVIDER, check_fit, load, provided_libraries
@@ -112,7 +112,7 @@ def test_the_parsed_network_has_the_names_shapes_and_types_of_the_spec(embedded_
 def fp8(tmp_path_factory) -> tuple[NetworkSpec, Path, Path]:
     """A network with attention's products, in half precision and in fp8."""
     torch.manual_seed(0)
-    spec = NetworkSpec("mixer", Mixer().eval(), {"x": picture(3, 8)}, "y")
+    spec = NetworkSpec("mixer", Mixer().eval(), {"x": image_shape(3, 8)}, "y")
     folder = tmp_path_factory.mktemp("fp8")
     return (spec, *(export_onnx(spec, folder / f"{kind}.onnx", kind, SMALL) for kind in ("fp16", "fp8")))
 

@@ -18,7 +18,7 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import EMBEDDED
 from driftcam.engines.api.model_files import EMBEDDED_SOLVERS
 from driftcam.engines.api.parameters import Parameters
-from driftcam.engines.backends.network import NetworkSpec, picture
+from driftcam.engines.backends.network import NetworkSpec, image_shape
 from driftcam.engines.conditions.freedom import Freedom
 from driftcam.engines.conditions.style import Style
 from driftcam.engines.diffusion.schedules import flow
@@ -39,10 +39,10 @@ _STYLE_PICTURE = 256  # side of the picture the style-vector predictor sees
 def embedded_parts(weights: Path | None = None) -> Parts:
     """The networks of the embedded model and what they are told. Raises `ParameterError` for unusable weights."""
     encoder, decoder, velocity = load_networks(weights or WEIGHTS)
-    latent = picture(LATENT_CHANNELS, STRIDE)
+    latent = image_shape(LATENT_CHANNELS, STRIDE)
     conditions = (Freedom(latent), Style())
     return Parts(
-        encoder=NetworkSpec("encoder", encoder, {"pixels": picture(3)}, "latent", "in", kept=True),
+        encoder=NetworkSpec("encoder", encoder, {"pixels": image_shape(3)}, "latent", "in", kept=True),
         denoiser=NetworkSpec("velocity", velocity, denoiser_inputs(latent, conditions), "v", kept=True),
         decoder=NetworkSpec("decoder", decoder, {"latent": latent}, "pixels", "out", kept=True),
         conditions=conditions,

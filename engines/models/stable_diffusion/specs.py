@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from driftcam.engines.backends.network import BATCH, NetworkSpec, Shape, picture
+from driftcam.engines.backends.network import BATCH, NetworkSpec, Shape, image_shape
 from driftcam.engines.conditions.base import Condition
 from driftcam.engines.models.base import denoiser_inputs
 
@@ -66,9 +66,9 @@ def checkpoint_specs(unet: Any, vae: Any, conditions: Sequence[Condition] | None
         words = Condition()
         words.inputs = prompt_inputs(unet.config)
         conditions = [words]
-    latent = picture(unet.config.in_channels, 2 ** (len(vae.config.block_out_channels) - 1))
+    latent = image_shape(unet.config.in_channels, 2 ** (len(vae.config.block_out_channels) - 1))
     return [
-        NetworkSpec("encoder", _VaeEncoder(vae).eval(), {"pixels": picture(3)}, "latent"),
+        NetworkSpec("encoder", _VaeEncoder(vae).eval(), {"pixels": image_shape(3)}, "latent"),
         NetworkSpec("unet", _Unet(unet).eval(), denoiser_inputs(latent, conditions), "prediction"),
         NetworkSpec("decoder", _VaeDecoder(vae).eval(), {"latent": latent}, "pixels"),
     ]

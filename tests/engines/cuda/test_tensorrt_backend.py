@@ -13,7 +13,7 @@ from driftcam import Engine, Parameters
 from driftcam.engines import backends
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.folders import engines_folder
-from driftcam.engines.backends.network import NetworkSpec, Ranges, picture
+from driftcam.engines.backends.network import NetworkSpec, Ranges, image_shape
 from driftcam.engines.backends.tensorrt.backend import TensorRtBackend
 from driftcam.engines.backends.tensorrt.cache import EngineCache
 from driftcam.engines.backends.tensorrt.memory import RESERVE, resident_weights
@@ -144,7 +144,7 @@ def test_the_checks_for_a_card_pass_on_the_simulated_one_and_see_faults(simulate
 def test_refitted_weights_count_from_the_next_call(simulated) -> None:
     backend, _ = simulated
     module = torch.nn.Conv2d(3, 3, 1).eval()
-    spec = NetworkSpec("filter", copy.deepcopy(module), {"x": picture(3)}, "y")
+    spec = NetworkSpec("filter", copy.deepcopy(module), {"x": image_shape(3)}, "y")
     network = backend.compile(spec, spec.shapes(**SIZES))
     (x,) = spec.examples(torch.float32, **SIZES)
     before = [network(x).clone() for _ in range(3)][-1]
