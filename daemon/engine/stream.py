@@ -67,6 +67,8 @@ class Keeper(Protocol):
 
     def succeeded(self) -> None: ...
 
+    def tell(self, line: str) -> None: ...
+
     def pipeline_of(self, stream: Stream) -> str: ...
 
 
@@ -79,8 +81,8 @@ class Stream:
         broken: why the engine is spared this stream, or empty.
         awaited: somebody waits for it and will hear of a failure.
         dropped: frames that a newer one replaced or nobody took.
-        on_other_parameters: called with those that are used instead: the engine chose the size, or the last change
-            killed every engine.
+        on_other_parameters: called with those that are used instead: the engine chose the size or took a plane that
+            waited for it, or the last change killed every engine.
         auto_size: the engine is to choose the size when it takes the stream up.
     """
 
@@ -98,6 +100,7 @@ class Stream:
         self._supervisor = supervisor
         self._parameters = parameters
         self._planes: dict[str, HeldPlane] = {}
+        self._asked: dict[str, np.ndarray | None] = {}  # planes that came while no engine was there to take them
         self._good = self._parameters, self._planes
         self._reads: dict[str, Plane] | None = None
         self._results_since_change = 0
@@ -224,20 +227,23 @@ class Stream:
     async def set_plane(self, name: str, picture: np.ndarray | None) -> Parameters:
         """Give a session plane (at most 1024 × 1024) or take it away; the parameters that follow from it.
 
-        It is given again to every engine process. Raises `ParameterError`.
+        It is given again to every engine. While there is none the newest waits; `on_other_parameters` tells what
+        followed, and people are told where the engine refuses it then. Raises `ParameterError`.
         """
-        if self._port is None or not self.attached:
-            raise ParameterError(name, "picture", "the engine is starting; try again in a moment")
+        if self._port is None or self._port.gone:
+            self._asked[name] = picture
+            self.mend()
+            return self._parameters
         try:
             changes = await self._port.set_plane(name, picture)
         except EngineGone as gone:
             raise _interrupted(name, gone) from None
-        parameters = self._parameters.replace(**changes)
-        planes = {other: held for other, held in self._planes.items() if other != name}
-        if picture is not None:
-            planes[name] = HeldPlane(picture, {key: getattr(parameters, key) for key in changes})
-        self._changed_to(parameters, planes)
-        return parameters
+        self._took_plane(name, picture, changes)
+        return self._parameters
+
+    def forget_plane(self, name: str) -> None:
+        """One that still waits for an engine is not given to it."""
+        self._asked.pop(name, None)
 
     @property
     def planes(self) -> Mapping[str, Plane] | None:
@@ -294,10 +300,10 @@ class Stream:
         port, told = await engine.open(self.number, given, self.live, self, timeout, auto_size=auto)
         for name, held in self._planes.items():
             await port.set_plane(name, held.picture)
+        await self._catch_up(port, self._sized(given, told))
         if self._closed:  # meanwhile
             port.close()
             return told
-        await self._catch_up(port, given, told)
         self._reads = port.planes
         self._port, self._engine = port, engine
         if self.live:
@@ -309,8 +315,8 @@ class Stream:
         self._announce()
         return told
 
-    async def _catch_up(self, port: StreamLink, given: Parameters, told: dict[str, Any]) -> None:
-        """Take the size over that the engine chose, and tell it what was changed while it opened the stream."""
+    def _sized(self, given: Parameters, told: dict[str, Any]) -> Parameters:
+        """Take the size over that the engine chose; the parameters with which it opened the stream."""
         area, has = told.get("area"), given
         if area is not None:
             has = _at_area(given, int(area))
@@ -319,8 +325,35 @@ class Stream:
                 self._good = self._parameters, self._planes
                 self.on_other_parameters(self._parameters)
         self.auto_size = False
-        if self._parameters != has:
-            await port.request(MessageType.PARAMETERS, self._parameters.to_dict())
+        return has
+
+    async def _catch_up(self, port: StreamLink, has: Parameters) -> None:
+        """Tell the engine, which has those parameters, what was changed while it opened the stream or before."""
+        while self._asked or self._parameters != has:
+            if self._asked:
+                has = has.replace(**await self._give_asked(port))
+            else:
+                has = self._parameters
+                await port.request(MessageType.PARAMETERS, has.to_dict())
+
+    async def _give_asked(self, port: StreamLink) -> dict[str, Any]:
+        """Give one of the planes that wait; the parameters that the engine changed for it."""
+        name, picture = next(iter(self._asked.items()))
+        changes: dict[str, Any] = {}
+        refusal = ""
+        try:
+            changes = await port.set_plane(name, picture)
+        except ParameterError as error:
+            refusal = f"{self.name}: {error}"
+        if name not in self._asked or self._asked[name] is not picture:
+            return changes  # meanwhile somebody asked for another, or for none
+        del self._asked[name]
+        if refusal:
+            self._supervisor.tell(refusal)
+        else:
+            self._took_plane(name, picture, changes)
+            self.on_other_parameters(self._parameters)
+        return changes
 
     async def proven(self, timeout: float) -> None:
         """Wait for the first result from this engine, or `timeout` where there is nothing to make one from."""
@@ -355,7 +388,7 @@ class Stream:
                 raise RunError(text)
             self.broken = text
             return f"{self.name}: {text}; change its parameters or restart the engine to try again"
-        if self.failures >= GO_BACK_AFTER and self._is_unproven:
+        if self.failures >= GO_BACK_AFTER and (self._is_unproven or self._asked):
             return self._go_back()
         return ""
 
@@ -408,6 +441,14 @@ class Stream:
         if self._results_since_change == PROVEN:
             self._good = self._parameters, self._planes
 
+    def _took_plane(self, name: str, picture: np.ndarray | None, changes: Mapping[str, Any]) -> None:
+        """The engine has it, and changed those parameters for it."""
+        parameters = self._parameters.replace(**changes)
+        planes = {other: held for other, held in self._planes.items() if other != name}
+        if picture is not None:
+            planes[name] = HeldPlane(picture, {key: getattr(parameters, key) for key in changes})
+        self._changed_to(parameters, planes)
+
     def _changed_to(self, parameters: Parameters, planes: dict[str, HeldPlane]) -> None:
         self._parameters, self._planes = parameters, planes
         self._results_since_change = 0
@@ -421,6 +462,7 @@ class Stream:
 
     def _go_back(self) -> str:
         self._parameters, self._planes = self._good
+        self._asked.clear()
         self.on_other_parameters(self._parameters)
         return "the engine does not live with the last change; going back to the settings before"
 

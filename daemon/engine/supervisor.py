@@ -130,6 +130,11 @@ class Supervisor:
         """A stream had a result."""
         self._failures = 0
 
+    def tell(self, line: str) -> None:
+        """People; an empty line is none."""
+        if line:
+            self._notify(line)
+
     # -------------------------------------------------------------------------------------------
 
     async def _one_life(self) -> str:
@@ -165,7 +170,7 @@ class Supervisor:
             try:
                 self._hear(await stream.attach(link, self._timeouts.start))
             except ParameterError as error:
-                self._tell(stream.refused(error))
+                self.tell(stream.refused(error))
             else:
                 if suspected:
                     await stream.proven(PROOF)
@@ -177,7 +182,7 @@ class Supervisor:
         self.backend = str(told.get("backend", ""))
         size, self._size = self._size, str(told.get("size", self._size))
         if self._size != size:
-            self._tell(f"size auto: {self._size}")
+            self.tell(f"size auto: {self._size}")
 
     async def _after_the_end(self, reason: str) -> None:
         """Find out whose fault it was, and wait before the next start. Raises `RunError` when it gives up."""
@@ -192,14 +197,14 @@ class Supervisor:
         for stream in self.streams:
             stream.detach(reason)
         for stream in suspects:
-            self._tell(stream.blame(reason, self._timeouts.tries))
+            self.tell(stream.blame(reason, self._timeouts.tries))
         if not suspects and self._failures >= self._timeouts.tries:
             await self._rest(reason)
         else:
             delay = restart_delay(self._timeouts, self._failures)
             if not any(stream.awaited for stream in self.streams):
                 when = f" in {delay:g} s" if delay else ""
-                self._tell(f"the engine ended ({reason}); starting it again{when}")
+                self.tell(f"the engine ended ({reason}); starting it again{when}")
             if link is not None:
                 await link.close()
             await self._pause(delay)
@@ -218,7 +223,7 @@ class Supervisor:
             raise RunError(text)
         self._become(EngineState.BROKEN)
         self.reason = text
-        self._tell(f"{text}; it is tried again in {self._timeouts.rest:g} s")
+        self.tell(f"{text}; it is tried again in {self._timeouts.rest:g} s")
         if self._link is not None:
             await self._link.close()
         await self._pause(self._timeouts.rest)
@@ -255,17 +260,13 @@ class Supervisor:
             self.engine = (await link.ask(Message(MessageType.REPORT))).body
             for level, line in self.engine.pop("log", ()):
                 if level >= logging.WARNING:
-                    self._tell(line)
+                    self.tell(line)
                 else:
                     log.log(level, "%s", line)
             await asyncio.sleep(self._timeouts.heartbeat)
 
     def _become(self, state: EngineState) -> None:
         self.state = transition(self.state, state)
-
-    def _tell(self, line: str) -> None:
-        if line:
-            self._notify(line)
 
 
 def next_to_attach(streams: Iterable[Stream]) -> Stream | None:

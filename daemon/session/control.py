@@ -10,14 +10,17 @@ import numpy as np
 
 from driftcam.daemon.changes import changed
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.planes import STYLE_PICTURE
 
 
 class Applier(Protocol):
-    """What puts parameters and session planes into effect: the stream. Both raise `ParameterError`."""
+    """What puts parameters and session planes into effect: the stream. Doing so raises `ParameterError`."""
 
     async def change(self, parameters: Parameters) -> None: ...
 
     async def set_plane(self, name: str, picture: np.ndarray | None) -> Parameters: ...
+
+    def forget_plane(self, name: str) -> None: ...
 
 
 class Control:
@@ -35,6 +38,8 @@ class Control:
         async with self._changing:
             parameters = changed(self.parameters, changes)
             await self._applier.change(parameters)
+            if isinstance(changes, dict) and "style_vector" in changes:  # also instead of one that is not known yet
+                self._applier.forget_plane(STYLE_PICTURE)
             self.took_effect(parameters)
         return parameters
 
@@ -46,7 +51,10 @@ class Control:
             listener()
 
     async def set_plane(self, name: str, picture: np.ndarray | None) -> None:
-        """Use a plane until another one or None takes its place, with what follows. Raises `ParameterError`."""
+        """Use a plane until another one or None takes its place, with what follows.
+
+        While there is no engine it waits for one. Raises `ParameterError`.
+        """
         async with self._changing:
             self.took_effect(await self._applier.set_plane(name, picture))
 

@@ -411,6 +411,25 @@ async def test_a_session_plane_is_given_again_to_the_next_engine(bus: Bus) -> No
     assert await in_thread(work) == ["style_picture 7"]  # not once more after its style was taken away
 
 
+@pytest.mark.parametrize("old", [True, False])
+async def test_a_style_picture_may_come_before_the_engine(bus: Bus, old: bool) -> None:
+    """As OBS sends that of a saved scene, right after WELCOME."""
+
+    def work() -> None:
+        with bus.client("filter") as client:
+            if old:
+                client._request += 1
+                assert client._send_picture(picture(7), Message(MessageType.STYLE_PICTURE, sequence=client._request))
+                client._answer(client._request)
+            else:
+                client.set_plane("style_picture", picture(7))
+            through(client, picture(1), 1)
+            assert client.report()["parameters"]["style_picture"] is True
+
+    await in_thread(work)
+    assert not bus.lines, "nothing to complain of"
+
+
 async def test_the_style_picture_of_an_old_client_is_still_taken(bus: Bus) -> None:
     def work() -> None:
         with bus.client("filter") as client:

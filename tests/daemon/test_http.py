@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -138,6 +140,22 @@ async def test_a_picture_becomes_the_style_and_is_taken_away_again(daemon: Daemo
     assert daemon.session.control.parameters.style_vector[:3] == (250.0, 0.0, 0.0)
     response = await client.patch("/api/parameters", json={"style_vector": None})
     assert (await response.json())["parameters"]["style_picture"] is False
+
+
+async def test_a_style_picture_may_come_before_the_engine(daemon: Daemon, client: TestClient) -> None:
+    data = cv2.imencode(".png", np.full((40, 40, 3), (0, 0, 250), np.uint8))[1].tobytes()
+    engine = daemon.core.supervisor.pid
+    assert engine is not None
+    os.kill(engine, signal.SIGSTOP)  # it takes no session up meanwhile
+    try:
+        session = daemon.core.sessions.open("early", START)
+        response = await client.put("/api/style-picture?session=early", data=data)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    assert (response.status, (await response.json())["parameters"]["style_picture"]) == (200, False)
+    await until(lambda: session.control.parameters.style_vector is not None)
+    assert session.control.parameters.style_vector[:3] == (250.0, 0.0, 0.0)
+    await daemon.core.sessions.close("early")
 
 
 async def test_a_session_plane_is_given_and_taken_away(daemon: Daemon, client: TestClient) -> None:

@@ -363,3 +363,37 @@ async def fork_server_of(core: Core) -> int:
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def red(value: int) -> np.ndarray:
+    """A style picture that the stand-in's vector tells from others."""
+    return np.full((20, 30, 3), (value, 0, 0), np.uint8)
+
+
+async def test_a_picture_that_comes_before_the_engine_waits_for_it() -> None:
+    """Of several the newest counts; what is taken away, also by its vector, is not given."""
+    async with running() as (core, lines):
+        given, replaced, cleared, forgotten = (
+            core.sessions.open(name, PARAMETERS) for name in ("given", "replaced", "cleared", "forgotten")
+        )
+        for session in (given, replaced, cleared, forgotten):
+            await session.control.set_plane("style_picture", red(100))
+            assert session.control.parameters.style_vector is None
+        await replaced.control.set_plane("style_picture", red(200))
+        await cleared.control.set_plane("style_picture", None)
+        await forgotten.control.change({"style_vector": None})
+        await given.control.set_plane("nonsense", red(1))  # no engine is there that could refuse it
+        for session in (given, replaced, cleared, forgotten):
+            await session.opened()
+        vectors = [session.control.parameters.style_vector for session in (given, replaced, cleared, forgotten)]
+        assert [vector and vector[0] for vector in vectors] == [100, 200, None, None]
+        [line] = lines
+        assert line.startswith("given: ") and "nonsense" in line
+        version = given.control.version
+        os.kill(engine_pid(core), signal.SIGKILL)
+        await until(lambda: not core.supervisor.streams[0].attached)
+        await given.control.set_plane("style_picture", red(50))  # the next engine's, too
+        assert given.control.parameters.style_vector == vectors[0], "known when an engine has looked at it"
+        await until(lambda: given.control.parameters.style_vector != vectors[0])
+        assert given.control.parameters.style_vector[0] == 50 and given.control.version > version + 1
+        assert replaced.control.parameters.style_vector == vectors[1]
