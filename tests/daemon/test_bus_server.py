@@ -430,6 +430,19 @@ async def test_a_style_picture_may_come_before_the_engine(bus: Bus, old: bool) -
     assert not bus.lines, "nothing to complain of"
 
 
+async def test_times_that_a_client_makes_up_are_no_latency(bus: Bus) -> None:
+    def work() -> None:
+        with bus.client("filter") as client:
+            for pts in (1, 2, 10**18):
+                through(client, picture(1), pts)
+                session = bus.core.sessions.get("one")
+                assert session is not None
+                told = session.statistics()
+                assert 0 <= told["latency_ms"] < 20_000 and 0 <= told["audio_offset_ms"] < 20_000
+
+    await in_thread(work)
+
+
 async def test_the_style_picture_of_an_old_client_is_still_taken(bus: Bus) -> None:
     def work() -> None:
         with bus.client("filter") as client:
