@@ -2,8 +2,8 @@
 
 A counter-based generator: block b of a stream is a pure function of (seed, b), so nothing but a counter is kept. Each
 lane hashes its index with two 32-bit keys of the block (integer finaliser with the second key in its middle), and
-Box-Muller turns two hashes into two normals. Logarithm, sine and cosine are polynomials without branches, so that the
-loop compiles to SIMD.
+Box-Muller (1958) turns two hashes into two normals. Logarithm, sine and cosine are polynomials without branches, so
+that the loop compiles to SIMD.
 """
 
 from __future__ import annotations
