@@ -178,9 +178,10 @@ class Client:
             self.pictures.append(self.input.read(message))
             self.say(MessageType.RELEASE, slot=message.slot)
         self.version += message.type is not MessageType.REPORT
-        lists = {"styles": list(STYLES), "presets": list(PRESETS)} if message.type is MessageType.REPORT else {}
-        if lists and self.peer.fields is not None:
-            lists["fields"] = self.peer.fields
+        lists: dict[str, Any] = {}
+        if message.type is MessageType.REPORT:
+            lists = {"styles": list(STYLES), "presets": list(PRESETS)}
+            lists |= {} if self.peer.fields is None else {"fields": self.peer.fields}
         self.say(MessageType.REPLY, sequence=message.sequence, body=self.state() | lists)
 
 
