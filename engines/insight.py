@@ -12,7 +12,7 @@ from driftcam.engines.motion.flow import Motion
 from driftcam.engines.motion.stage import FrameMotion
 
 WIDEST = 160  # pixels
-FAST = 12.0  # pixels of the working size per frame that are shown at full brightness
+FULL_SPEED = 12.0  # pixels of the working size per frame that are shown at full brightness
 
 
 def insight(motion: FrameMotion, noise: np.ndarray) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def flow_picture(motion: Motion) -> np.ndarray:
     speed, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1], angleInDegrees=True)
     hue = np.stack([angle / 2, np.full_like(angle, 255), np.full_like(angle, 255)], axis=-1).astype(np.uint8)
     colour = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)
-    alpha = np.minimum(speed / FAST, 1.0) ** 0.5 * (0.3 + 0.7 * trust) * 255
+    alpha = np.minimum(speed / FULL_SPEED, 1.0) ** 0.5 * (0.3 + 0.7 * trust) * 255
     return np.dstack([colour, alpha.astype(np.uint8)])
 
 

@@ -15,9 +15,7 @@ from torch import Tensor
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends.network import Shape
 from driftcam.engines.carried import State
-
-Rows = dict[str, Tensor]
-"""Values of a network's inputs by name: one row each (without the batch axis), or a batch of them."""
+from driftcam.engines.diffusion.frame import Rows
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends.network import BATCH, Shape
-from driftcam.engines.conditions.base import Bound, Condition, Rows, Seen
+from driftcam.engines.conditions.base import Bound, Condition, Seen
+from driftcam.engines.diffusion.frame import Rows
 
 Level = TypeVar("Level", float, Tensor)
 

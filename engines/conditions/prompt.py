@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends.network import Shape
-from driftcam.engines.conditions.base import Bound, Condition, Rows
+from driftcam.engines.conditions.base import Bound, Condition
+from driftcam.engines.diffusion.frame import Rows
 
 _KEPT = 16
 # Before the names of the inputs that a negative prompt replaces: what a frame of guidance brings besides its own.

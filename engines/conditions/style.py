@@ -9,7 +9,8 @@ from driftcam.engines.api.parameters import STYLE_VECTOR_LENGTH, Parameters
 from driftcam.engines.api.planes import STYLE_PICTURE
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.backends.network import BATCH
-from driftcam.engines.conditions.base import Bound, Condition, Rows
+from driftcam.engines.conditions.base import Bound, Condition
+from driftcam.engines.diffusion.frame import Rows
 
 STYLE_DIM = len(STYLE_NAMES) + STYLE_VECTOR_LENGTH
 

@@ -15,10 +15,11 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.diffusion.guidance import DIFFERENCE
 from driftcam.engines.diffusion.plan import Plan
 
-Condition = dict[str, Tensor]
-Predict = Callable[[Tensor, Tensor, Condition], Tensor]
+Rows = dict[str, Tensor]
+"""Values of a network's inputs by name: one row each (without the batch axis), or a batch of them."""
+Predict = Callable[[Tensor, Tensor, Rows], Tensor]
 """predict(x (B, C, h, w), t (B,), condition of B rows) -> network output (B, C, h, w)."""
-Unconditional = Callable[[Condition], Condition]
+Unconditional = Callable[[Rows], Rows]
 """The same keys, shapes and number of rows with the negative condition, computed row by row."""
 
 
@@ -44,7 +45,7 @@ class Frame:
 
     latent: Tensor
     noises: Tensor
-    condition: Condition = field(default_factory=dict)
+    condition: Rows = field(default_factory=dict)
     tag: object = None
     carried: dict[str, Tensor] = field(default_factory=dict)
     leave: Callable[[str, Tensor], None] = _forget

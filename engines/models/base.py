@@ -14,7 +14,8 @@ from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends import Backend, Network
 from driftcam.engines.backends.network import BATCH, NetworkSpec, Shape
 from driftcam.engines.backends.progress import Progress
-from driftcam.engines.conditions.base import Bound, Condition, Rows, Seen
+from driftcam.engines.conditions.base import Bound, Condition, Seen
+from driftcam.engines.diffusion.frame import Rows
 from driftcam.engines.diffusion.schedules import Schedule
 
 

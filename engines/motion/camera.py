@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 _F32 = np.float32
-FAST = {"contract", "reassoc", "nsz", "arcp"}  # what numba may do to sums; NaN and infinity stay what they are
+FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # what numba may do to sums; NaN and infinity stay what they are
 # Deviation of the flow from the camera's motion, in pixels, that is error alone, and that is motion of its own.
 _ERROR_PIXELS, _OWN_MOTION_PIXELS = 0.2, 0.45
 _FLOW_SCALE = 0.3
@@ -84,7 +84,7 @@ def _mirror(matrix: np.ndarray) -> None:
             matrix[i, j] = matrix[j, i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _weigh_flow(row: np.ndarray, py: float, motion: np.ndarray, first: bool) -> tuple:
     """Sums over a row of a flow: weight × 1, x, x²; weight × dx × 1, x; weight × dy × 1, x."""
     width = row.shape[0]
@@ -213,7 +213,7 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
         rough_enough = moved < 0.03
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def follow(motion: np.ndarray, flow: np.ndarray) -> None:
     """Replace the flow by the motion where they agree up to the flow's error; blend up to a motion of its own."""
     height, width = flow.shape[0], flow.shape[1]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from driftcam.engines.motion.camera import FAST, camera_motion, follow, inverse
+from driftcam.engines.motion.camera import FASTMATH, camera_motion, follow, inverse
 
 _F32, _U32 = np.float32, np.uint32
 _ONE, _TWO, _THREE, _BYTE = _U32(8), _U32(16), _U32(24), _U32(255)  # places in a word of four bytes
@@ -192,7 +192,7 @@ def _between(packed: int, a: float, b: float) -> float:
     return upper + (lower - upper) * b
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _differences(
     here: np.ndarray,
     there: np.ndarray,

@@ -24,7 +24,8 @@ from driftcam.engines.api.parameters import Parameters, declare
 from driftcam.engines.backends.export import export_onnx
 from driftcam.engines.backends.network import BATCH, NetworkSpec, Shape
 from driftcam.engines.carried import Rule, State
-from driftcam.engines.conditions.base import Bound, Condition, Rows, Seen
+from driftcam.engines.conditions.base import Bound, Condition, Seen
+from driftcam.engines.diffusion.frame import Rows
 from driftcam.engines.engine import Engine
 from driftcam.engines.host import EngineHost
 from driftcam.engines.models.base import denoiser_inputs

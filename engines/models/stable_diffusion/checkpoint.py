@@ -29,8 +29,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.model_files import CHECKPOINT_SOLVERS
-from driftcam.engines.conditions.base import Rows as Condition
 from driftcam.engines.diffusion import schedules
+from driftcam.engines.diffusion.frame import Rows
 from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.models.stable_diffusion import prompts
 from driftcam.engines.models.stable_diffusion.files import (
@@ -161,12 +161,12 @@ class Checkpoint:
         return self.vae.decode(scaled, return_dict=False)[0].to(latent.dtype)
 
     @torch.no_grad()
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Tensor, t: Tensor, condition: Rows) -> Tensor:
         """The UNet's output for x (B, channels, h, w) at timesteps t (B,) under the rows of `condition`."""
         added = {"text_embeds": condition["pooled"], "time_ids": condition["time_ids"]} if self._xl else None
         return self.unet(x, t, condition["prompt"], added_cond_kwargs=added, return_dict=False)[0]
 
-    def condition(self, prompt_weights: Sequence[tuple[str, float]], size: tuple[int, int]) -> Condition:
+    def condition(self, prompt_weights: Sequence[tuple[str, float]], size: tuple[int, int]) -> Rows:
         """One row of the condition for a blend of prompts; each prompt is encoded once and then remembered.
 
         Args:
@@ -184,11 +184,11 @@ class Checkpoint:
             embedding["time_ids"] = torch.tensor(time_ids, dtype=self.unet.dtype, device=self.unet.device)
         return embedding
 
-    def negative(self, text: str) -> Condition:
+    def negative(self, text: str) -> Rows:
         """One row of what a negative prompt, perhaps "", replaces in a condition; each is encoded once."""
         return self._embedding(text, negative=True)
 
-    def unconditional(self, condition: Condition) -> Condition:
+    def unconditional(self, condition: Rows) -> Rows:
         """The rows of `condition` with no words in place of theirs."""
         rows = len(condition["prompt"])
         return condition | {key: value.expand(rows, *value.shape) for key, value in self.negative("").items()}

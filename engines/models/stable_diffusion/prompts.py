@@ -1,6 +1,6 @@
 """Blending of prompts, on their embeddings: pure functions, no encoder.
 
-An embedding here is one prompt's row of a network's condition, a dict of tensors (`conditions.base.Rows`):
+An embedding here is one prompt's row of a network's condition, a dict of tensors (`diffusion.frame.Rows`):
 the token embeddings (tokens, width) and, for SDXL, a pooled vector (width,).
 """
 
