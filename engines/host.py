@@ -61,7 +61,7 @@ class EngineHost:
         if found is None:
             models = self._models if alone else Models()
             found = measure(lambda at: Engine(at, **vars(options), models=models), parameters)
-            if alone and calm():
+            if alone and calm() and found.quick:  # one that is too slow may only have met a busy moment
                 memory.save(parameters, found)
         return found
 
