@@ -82,6 +82,13 @@ class Refused(Exception):
 
 
 def route(app: web.Application, operations: Iterable[Operation]) -> None:
-    """Let `app` serve them."""
+    """Let `app` serve them, those of the API also with a slash behind the path, which programs and people add."""
     for operation in operations:
         app.router.add_route(operation.method, operation.path, operation.handler)
+        if not (operation.page or operation.path.endswith("/")):
+            app.router.add_route(operation.method, operation.path + "/", operation.handler)
+
+
+def operation_path(canonical: str) -> str:
+    """`Operation.path` of what the router matched."""
+    return canonical.rstrip("/") or "/"

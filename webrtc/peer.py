@@ -11,19 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
-from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcicetransport import RTCIceCandidate
 
 from driftcam.webrtc.audio import AudioOut, Microphone
 from driftcam.webrtc.operation import Refused
-from driftcam.webrtc.sdp import Offer, Role, with_start_bitrate
+from driftcam.webrtc.sdp import Offer, Role, with_formats, with_start_bitrate
 from driftcam.webrtc.settings import Settings
 from driftcam.webrtc.stream import Stream
 from driftcam.webrtc.video import VideoIn, VideoOut
 
 CHECK_EVERY = 1.0
 CLOSE_TIMEOUT = 5.0
+CERTIFICATES = "certificates may be P-256, P-384, P-521 or RSA"
 logger = logging.getLogger(__name__)
 
 
@@ -83,8 +84,7 @@ class Peer:
         except OperationError:
             await self.close("nothing in common")
             raise Refused(406, f"offer one of {', '.join(self._settings.codecs)} for video, Opus for audio") from None
-        except (ValueError, TypeError, KeyError, AttributeError, AssertionError, StopIteration, InternalError,
-                InvalidAccessError, InvalidStateError) as error:  # fmt: skip
+        except Exception as error:  # the library raises whatever it stumbles over
             logger.info("an offer could not be used: %r", error)
             await self.close("the offer could not be used")
             raise Refused(400, "the offer could not be used") from None
@@ -92,7 +92,8 @@ class Peer:
             await self.close("negotiation failed")
             raise
         self._watch(self._guard())
-        return with_start_bitrate(self._connection.localDescription.sdp, self._settings.bitrates.start)
+        answer = with_formats(self._connection.localDescription.sdp, offer.formats)
+        return with_start_bitrate(answer, self._settings.bitrates.start)
 
     async def add_candidates(self, candidates: list[RTCIceCandidate]) -> None:
         """Candidates that came later. Raises `Refused`."""
@@ -118,18 +119,22 @@ class Peer:
         await asyncio.shield(self.end(reason))
 
     async def _close(self) -> None:
-        for undo in self._undo:
-            undo()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Whatever the library raises meanwhile: its place at the stream and among the peers is free afterwards."""
         try:
+            for undo in self._undo:
+                undo()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
-        except (TimeoutError, ConnectionError, OSError) as error:
+        except Exception as error:
             logger.warning("a connection did not close well: %r", error)
-        await self._stream.leave()
-        self._on_end(self)
+        finally:
+            try:
+                await self._stream.leave()
+            finally:
+                self._on_end(self)
 
     def _add_media(self, kind: str, direction: str) -> None:
         track: MediaStreamTrack | None = None
@@ -162,9 +167,14 @@ class Peer:
             self._watch(self._microphone.run(track, self._stream.hear))
 
     def _on_state(self) -> None:
-        state = self._connection.connectionState
-        if state in ("failed", "closed"):
-            self.end("the other side has gone" if state == "closed" else "the network between us failed")
+        connection = self._connection
+        if connection.connectionState == "closed":
+            self.end("the other side has gone")
+        elif connection.connectionState == "failed" and connection.iceConnectionState == "completed":
+            logger.warning("a peer's encryption could not be agreed on (DTLS): %s", CERTIFICATES)
+            self.end(f"the encryption (DTLS) could not be agreed on: {CERTIFICATES}")
+        elif connection.connectionState == "failed":
+            self.end("the network between us failed")
 
     async def _guard(self) -> None:
         """Ends the peer when it does not connect, or falls silent."""

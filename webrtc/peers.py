@@ -41,11 +41,17 @@ class Peers:
         self._negotiating += 1
         try:
             stream = await self._streams.join(name, publishes=role is not Role.VIEWER)
-            microphone = self._microphones.setdefault(name, Microphone())
-            peer = Peer(role, name, stream, microphone, self.settings, self._forget)
+            try:
+                microphone = self._microphones.setdefault(name, Microphone())
+                peer = Peer(role, name, stream, microphone, self.settings, self._forget)
+            except BaseException:
+                await stream.leave()
+                raise
             answer = await peer.answer(offer)
         finally:
             self._negotiating -= 1
+        if peer.reason:  # it has ended while it was answered
+            raise Refused(400, peer.reason)
         if peer.publishes:
             for other in list(self._peers.values()):
                 if other.publishes and other.name == name:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from aiortc import sdp
+from aiortc.codecs import CODECS
 from aiortc.rtcicetransport import RTCIceCandidate
+from aiortc.rtcpeerconnection import is_codec_compatible
 
 from driftcam.webrtc.operation import Refused
 
 MOST_BYTES = 64 * 1024
 MOST_CANDIDATES = 64
 KINDS = ("video", "audio")
+_H264 = [codec for codec in CODECS["video"] if codec.name == "H264"]
 
 
 class Role(StrEnum):
@@ -40,13 +44,16 @@ class Offer:
     Attributes:
         text: as it was sent, less what would make us wait: names only multicast DNS knows (a browser that hides its
             addresses finds us all the same), and the end of the candidates.
+            H.264 of which nothing is known or that no encoder here makes is given as what aiortc knows.
         directions: ours, for each of its media in order: (kind, direction).
         ufrag: its ICE user name, which candidates that come later repeat.
+        formats: by payload type, the parameters of the H.264 that `text` describes otherwise; "" is none.
     """
 
     text: str
     directions: tuple[tuple[str, str], ...]
     ufrag: str
+    formats: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_offer(text: str, role: Role) -> Offer:
@@ -70,13 +77,49 @@ def read_offer(text: str, role: Role) -> Offer:
             raise Refused(422, f"the offer has more than {MOST_CANDIDATES} candidates")
         for candidate in m.ice_candidates:
             _check_candidate(candidate)
+    _check_bundle(description)
     directions = tuple((m.kind, _our_direction(m.direction or "sendrecv", role)) for m in media)
     if role is not Role.VIEWER and not any(d in ("recvonly", "sendrecv") for k, d in directions if k == "video"):
         raise Refused(422, "offer a video to send")
     if role is not Role.PUBLISHER and not any(d in ("sendonly", "sendrecv") for k, d in directions if k == "video"):
         raise Refused(422, "offer to receive a video")
     assert media[0].ice is not None
-    return Offer(_without_waiting(text), directions, media[0].ice.usernameFragment or "")
+    text, formats = _with_known_h264(_without_waiting(text), media)
+    return Offer(text, directions, media[0].ice.usernameFragment or "", formats)
+
+
+def _check_bundle(description: sdp.SessionDescription) -> None:
+    """aiortc looks for the media that carries all others, and closes what it finds none for."""
+    known = [m.rtp.muxId for m in description.media]
+    for group in description.group:
+        unknown = [mid for mid in map(str, group.items) if mid not in known]
+        if group.semantic == "BUNDLE" and unknown:
+            named, have = ", ".join(unknown[:4])[:80], ", ".join(filter(None, known)) or "none"
+            advice = "send video and sound, or no BUNDLE (FFmpeg 8.0 names two always)"
+            raise Refused(400, f"the offer's BUNDLE names {named}, which no media has as its mid ({have}); {advice}")
+
+
+def _with_known_h264(text: str, media: Sequence[sdp.MediaDescription]) -> tuple[str, dict[int, str]]:
+    """The decoder takes every profile and packetization, and who shows High shows what we send (its constrained
+    baseline): an offer of others alone is given in the words that aiortc accepts. Returns what it said, too."""
+    offered = [codec for m in media if m.kind == "video" for codec in m.rtp.codecs if codec.name.upper() == "H264"]
+    if not offered or any(is_codec_compatible(ours, theirs) for ours in _H264 for theirs in offered):
+        return text, {}
+    formats, known = {}, sdp.parameters_to_sdp(_H264[-1].parameters)
+    for number in (codec.payloadType for codec in offered if codec.payloadType is not None):
+        said = re.compile(rf"^a=fmtp:{number} (.*)\r\n", re.MULTILINE)
+        formats[number] = "".join(said.findall(text)[:1])
+        named = re.compile(rf"^a=rtpmap:{number} .*\r\n", re.MULTILINE)
+        text = named.sub(rf"\g<0>a=fmtp:{number} {known}\r\n", said.sub("", text))
+    return text, formats
+
+
+def with_formats(answer: str, formats: Mapping[int, str]) -> str:
+    """`answer`, with the parameters that the offer had for these payload types."""
+    for number, said in formats.items():
+        line = f"a=fmtp:{number} {said}\r\n".replace("\\", r"\\") if said else ""
+        answer = re.sub(rf"^a=fmtp:{number} .*\r\n", line, answer, flags=re.MULTILINE)
+    return answer
 
 
 def _our_direction(theirs: str, role: Role) -> str:

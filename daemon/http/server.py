@@ -37,7 +37,7 @@ from driftcam.daemon.http.token import COOKIE, Gate
 from driftcam.daemon.pictures import MAX_BYTES
 from driftcam.daemon.session.recordings import Conflict
 from driftcam.engines.api import ParameterError
-from driftcam.webrtc.operation import Content, Handler, Operation, Refused, route
+from driftcam.webrtc.operation import Content, Handler, Operation, Refused, operation_path, route
 
 RESOURCES = (page, state, parameters, planes, thumbnails, presets, pictures, recording, engine, health)
 TIMEOUT = 30.0  # seconds for a request with an end, its body included
@@ -192,7 +192,7 @@ class HttpServer:
     def _operation(self, request: web.Request) -> Operation | None:
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
-        return self._by_route.get((method, resource.canonical)) if resource is not None else None
+        return self._by_route.get((method, operation_path(resource.canonical))) if resource is not None else None
 
     def _knows(self, request: web.Request) -> bool:
         if self._gate is None:
