@@ -82,10 +82,10 @@ class Refused(Exception):
 
 
 def route(app: web.Application, operations: Iterable[Operation]) -> None:
-    """Let `app` serve them, those of the API also with a slash behind the path, which programs and people add."""
+    """Let `app` serve them, those for other programs' clients also with a slash behind the path, which people type."""
     for operation in operations:
         app.router.add_route(operation.method, operation.path, operation.handler)
-        if not (operation.page or operation.path.endswith("/")):
+        if operation.cross_origin:
             app.router.add_route(operation.method, operation.path + "/", operation.handler)
 
 
