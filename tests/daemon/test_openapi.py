@@ -18,6 +18,7 @@ from driftcam.daemon.http.openapi import document
 from driftcam.daemon.http.page import FILES
 from driftcam.daemon.http.server import HttpServer, Security
 from driftcam.webrtc.http import FRAGMENT, SDP, operations
+from driftcam.webrtc.operation import operation_path
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import daemon_in
@@ -81,7 +82,7 @@ def test_every_route_is_in_the_document_and_nothing_else(served: tuple[str, Http
     in_document = {(method.upper(), path) for path, item in described["paths"].items() for method in item}
     of_the_page = {*FILES, "/styles/{name}.jpg"}
     routed = {
-        (route.method, route.resource.canonical)
+        (route.method, operation_path(route.resource.canonical))  # WHIP and WHEP also with a slash behind it
         for route in server.app.router.routes()
         if route.resource is not None and route.resource.canonical not in of_the_page
     }
