@@ -39,7 +39,7 @@ def main() -> None:
 
 def measure(units: int, rounds: int) -> list[dict[str, Any]]:
     """Least time of each network, in turns so that all meet the same disturbance; summed over the three networks."""
-    sizes = {"batch": 1, "rows": units, "columns": units}
+    sizes = {"batch": 1, "height": units, "width": units}
     openvino, reference = OpenVinoBackend(), TorchBackend()
     made = [(openvino, precision) for precision in openvino.precisions] + [(reference, "fp32")]
     rows: dict[str, dict[str, Any]] = {}

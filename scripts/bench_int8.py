@@ -119,7 +119,7 @@ def milliseconds(networks: Compiled, inputs: dict[str, list]) -> dict[str, float
 
 
 def converted(spec: NetworkSpec, size: int) -> ov.Model:
-    shapes = spec.shapes(batch=1, rows=size // 64, columns=size // 64)
+    shapes = spec.shapes(batch=1, height=size // 64, width=size // 64)
     inputs = examples(spec, shapes)
     model = ov.convert_model(with_frames(spec).eval(), example_input=tuple(inputs))
     model.reshape({index: list(x.shape) for index, x in enumerate(inputs)})

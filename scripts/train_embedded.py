@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import torch
 
+from driftcam.engines.models.embedded.model import WEIGHTS
 from scripts.training import autoencoder, card, data, flow, judge, reflow, teacher
 from scripts.training.package import write_weights
 
 PAIRS = (8000, 8000)  # two files, so that neither fills the memory of a small machine while it is made
-WEIGHTS = Path(__file__).parents[1] / "engines" / "embedded" / "weights"
 
 
 def main() -> None:

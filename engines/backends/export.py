@@ -39,7 +39,7 @@ def export_onnx(
     if any(parameter.dtype != dtype for parameter in module.parameters()):
         module = copy.deepcopy(module).to(dtype)
     # The exporter takes an axis of 1 for a constant and two equal axes for one.
-    examples = spec.examples(dtype, batch=2, rows=_between(ranges.rows, 0), columns=_between(ranges.columns, 1))
+    examples = spec.examples(dtype, batch=2, height=_between(ranges.height, 0), width=_between(ranges.width, 1))
     variables = {name: torch.export.Dim(name, min=low, max=high) for name, (low, _, high) in vars(ranges).items()}
     logging.getLogger("torch.onnx").setLevel(
         logging.ERROR

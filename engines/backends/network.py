@@ -34,11 +34,11 @@ class Ranges:
     """Least, typical and most of every variable: rows of a batch, and height and width in units of 64 px."""
 
     batch: tuple[int, int, int] = (1, 1, 16)
-    rows: tuple[int, int, int] = (4, 8, 16)
-    columns: tuple[int, int, int] = (4, 8, 16)
+    height: tuple[int, int, int] = (4, 8, 16)
+    width: tuple[int, int, int] = (4, 8, 16)
 
     def __post_init__(self) -> None:
-        for name in ("batch", "rows", "columns"):
+        for name in ("batch", "height", "width"):
             low, typical, high = getattr(self, name)
             if not 1 <= low <= typical <= high:
                 raise ParameterError(name, (low, typical, high), "give least ≤ typical ≤ most, from 1")
@@ -78,7 +78,7 @@ class NetworkSpec:
     kept: bool = False
 
     def shapes(self, **sizes: int) -> dict[str, tuple[int, ...]]:
-        """The inputs' shapes for given `batch`, `rows` and `columns`."""
+        """The inputs' shapes for given `batch`, `height` and `width` in units."""
         return {
             name: tuple(sizes[axis.name] * axis.per_unit if isinstance(axis, Axis) else axis for axis in shape)
             for name, shape in self.inputs.items()
@@ -86,7 +86,7 @@ class NetworkSpec:
 
     def sized(self, batch: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
         """The inputs' shapes for so many rows of pictures of `height` × `width` pixels, also between whole units."""
-        sizes = {"batch": batch * UNIT, "rows": height, "columns": width}
+        sizes = {"batch": batch * UNIT, "height": height, "width": width}
         return {
             name: tuple(sizes[axis.name] * axis.per_unit // UNIT if isinstance(axis, Axis) else axis for axis in shape)
             for name, shape in self.inputs.items()
@@ -109,4 +109,4 @@ class NetworkSpec:
 
 def image_shape(channels: int, stride: int = 1) -> Shape:
     """(batch, channels, height/stride, width/stride)."""
-    return (BATCH, channels, Axis("rows", UNIT // stride), Axis("columns", UNIT // stride))
+    return (BATCH, channels, Axis("height", UNIT // stride), Axis("width", UNIT // stride))

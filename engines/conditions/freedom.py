@@ -17,7 +17,7 @@ Level = TypeVar("Level", float, Tensor)
 
 
 class Freedom(Condition):
-    """Inputs `photo`, the encoded photograph with noise over it, and `level`, how much.
+    """Inputs `image_latent`, that of the photograph with noise over it, and `level`, how much.
 
     Args:
         latent: shape of a latent.
@@ -26,14 +26,14 @@ class Freedom(Condition):
     parameters = ("freedom",)
 
     def __init__(self, latent: Shape) -> None:
-        self.inputs = {"photo": latent, "level": (BATCH,)}
+        self.inputs = {"image_latent": latent, "level": (BATCH,)}
 
     def bind(self, parameters: Parameters, size: tuple[int, int]) -> Bound:
         hidden = float(hiding_level(parameters.freedom))
         level = torch.tensor(hidden)
 
         def tell(seen: Seen) -> Rows:
-            return {"photo": degrade(seen.latent, hiding_noise(seen.noises[:1]), hidden)[0], "level": level}
+            return {"image_latent": degrade(seen.latent, hiding_noise(seen.noises[:1]), hidden)[0], "level": level}
 
         return tell
 

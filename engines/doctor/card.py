@@ -89,9 +89,9 @@ def check_frames(driver: Driver) -> str:
 def check_sizes(backend: TensorRtBackend) -> str:
     """Three sizes from one engine. Raises `ValueError`."""
     spec, times = filter_spec(), []
-    for rows, columns in ((4, 4), (8, 5), (16, 16)):
+    for height, width in ((4, 4), (8, 5), (16, 16)):
         started = time.perf_counter()
-        _compare(backend, spec, rows, columns)
+        _compare(backend, spec, height, width)
         times.append(time.perf_counter() - started)
     return f"256x256 in {times[0]:.1f} s, then 320x512 in {times[1]:.2f} s and 1024x1024 in {times[2]:.2f} s"
 
@@ -113,8 +113,8 @@ def check_memory(backend: TensorRtBackend) -> str:
 def check_weights(backend: TensorRtBackend) -> str:
     """New weights count from the next frame. Raises `ValueError`, and `ParameterError` where no engine can be built."""
     spec = filter_spec()
-    network = backend.compile(spec, spec.shapes(batch=1, rows=4, columns=4))
-    inputs = spec.examples(torch.float32, batch=1, rows=4, columns=4)
+    network = backend.compile(spec, spec.shapes(batch=1, height=4, width=4))
+    inputs = spec.examples(torch.float32, batch=1, height=4, width=4)
     for _ in range(3):
         network(*inputs)
     changed = copy.deepcopy(spec.module)
@@ -132,12 +132,12 @@ def check_weights(backend: TensorRtBackend) -> str:
     return f"replaced and used after {taken:.1f} ms"
 
 
-def _compare(backend: TensorRtBackend, spec: NetworkSpec, rows: int, columns: int) -> None:
-    sizes = {"batch": 1, "rows": rows, "columns": columns}
+def _compare(backend: TensorRtBackend, spec: NetworkSpec, height: int, width: int) -> None:
+    sizes = {"batch": 1, "height": height, "width": width}
     inputs = spec.examples(torch.float32, **sizes)
     exact = TorchBackend().compile(spec, spec.shapes(**sizes))(*inputs)
     network = backend.compile(spec, spec.shapes(**sizes))
     for turn in ("first", "captured", "replayed"):
         difference = float((network(*inputs) - exact).std() / exact.std())
         if not difference <= TOLERANCE[network.cost.precision]:
-            raise ValueError(f"the {turn} result at {64 * columns}x{64 * rows} differs by {difference:.1%}")
+            raise ValueError(f"the {turn} result at {64 * width}x{64 * height} differs by {difference:.1%}")

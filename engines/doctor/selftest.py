@@ -17,7 +17,7 @@ from driftcam.engines.backends.torch_backend import TorchBackend
 from driftcam.engines.doctor.tolerance import TOLERANCE
 from driftcam.engines.models.embedded.model import embedded_specs
 
-SIZES = {"batch": 1, "rows": 4, "columns": 4}  # in 64 px
+SIZES = {"batch": 1, "height": 4, "width": 4}  # in 64 px
 ROUNDS, WARM = 20, 3
 
 

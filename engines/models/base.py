@@ -91,8 +91,8 @@ class Model:
     ) -> None:
         self.size = (height, width)
         self.conditions, self.schedule = parts.conditions, parts.schedule
-        _, self.channels, rows, columns = parts.denoiser.sized(1, height, width)["x"]
-        self.latent_size = (rows, columns)
+        _, self.channels, *latent = parts.denoiser.sized(1, height, width)["x"]
+        self.latent_size = (latent[0], latent[1])
         precision = parts.autoencoder_precision
         self._encoder = backend.compile(parts.encoder, parts.encoder.sized(1, height, width), precision, progress)
         self._decoder = backend.compile(parts.decoder, parts.decoder.sized(1, height, width), precision, progress)

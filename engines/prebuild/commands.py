@@ -24,12 +24,12 @@ def parse_ranges(sizes: str, batch: str) -> Ranges:
     if least % UNIT or most % UNIT:
         raise ParameterError("sizes", sizes, f"give multiples of {UNIT}")
     low, high = least // UNIT, most // UNIT
-    if low < Ranges().rows[0] or high > Ranges().rows[-1]:
-        usable = f"{Ranges().rows[0] * UNIT} to {Ranges().rows[-1] * UNIT}"
+    if low < Ranges().height[0] or high > Ranges().height[-1]:
+        usable = f"{Ranges().height[0] * UNIT} to {Ranges().height[-1] * UNIT}"
         raise ParameterError("sizes", sizes, f"a running engine asks for {usable} pixels, never for others")
     typical = min(max(512 // UNIT, low), high)
     return Ranges(batch=(_span("batch", batch)[0], _span("batch", batch)[0], _span("batch", batch)[1]),
-                  rows=(low, typical, high), columns=(low, typical, high))  # fmt: skip
+                  height=(low, typical, high), width=(low, typical, high))  # fmt: skip
 
 
 def _span(field: str, text: str) -> tuple[int, int]:

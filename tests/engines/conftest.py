@@ -11,7 +11,7 @@ import torch
 from driftcam.engines.backends.network import NetworkSpec, Ranges
 from driftcam.engines.models.embedded.model import embedded_specs
 
-SMALL = Ranges(batch=(1, 1, 4), rows=(2, 3, 5), columns=(2, 3, 5))
+SMALL = Ranges(batch=(1, 1, 4), height=(2, 3, 5), width=(2, 3, 5))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -125,8 +125,8 @@ def test_the_choice_is_one_log_line(monkeypatch: pytest.MonkeyPatch, caplog: pyt
 @pytest.mark.parametrize("backend", [TorchBackend(), OpenVinoBackend()], ids=lambda backend: backend.name)
 def test_every_precision_agrees_with_torch_and_states_its_cost(backend: Backend) -> None:
     spec = embedded_specs()[1]
-    shapes = spec.shapes(batch=2, rows=1, columns=2)
-    inputs = spec.examples(torch.float32, batch=2, rows=1, columns=2)
+    shapes = spec.shapes(batch=2, height=1, width=2)
+    inputs = spec.examples(torch.float32, batch=2, height=1, width=2)
     reference = TorchBackend().compile(spec, shapes, "fp32")(*inputs)
     for precision, tolerance in {"fp32": 1e-3, "bf16": 0.1}.items():
         if precision not in backend.precisions:
@@ -144,7 +144,7 @@ def test_every_precision_agrees_with_torch_and_states_its_cost(backend: Backend)
 def test_a_precision_that_is_not_there_lists_those_that_are() -> None:
     spec = embedded_specs()[0]
     with pytest.raises(ParameterError, match="openvino backend has here"):
-        OpenVinoBackend().compile(spec, spec.shapes(batch=1, rows=1, columns=1), "fp8")
+        OpenVinoBackend().compile(spec, spec.shapes(batch=1, height=1, width=1), "fp8")
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -31,7 +31,7 @@ def models():
 def test_backends_agree_on_the_velocity(models):
     generator = torch.Generator().manual_seed(0)
     x, photo = (torch.randn(2, 20, 8, 12, generator=generator) for _ in range(2))
-    condition = {"photo": photo, "level": torch.tensor([0.0, 0.7]), "style": torch.eye(STYLE_DIM)[[3, 19]]}
+    condition = {"image_latent": photo, "level": torch.tensor([0.0, 0.7]), "style": torch.eye(STYLE_DIM)[[3, 19]]}
     t = torch.tensor([1.0, 0.4])
     fast, reference = (models[name].predict(x, t, condition).clone() for name in ("openvino", "torch"))
     assert (fast - reference).std() < BFLOAT16_TOLERANCE * reference.std()

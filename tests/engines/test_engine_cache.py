@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def only(batch: tuple[int, int] = (1, 16), side: tuple[int, int] = (4, 16), **changes: object) -> EngineKey:
     """Least and most of rows and of sides, in units of 64 px."""
-    spans = {"batch": batch, "rows": side, "columns": side}
+    spans = {"batch": batch, "height": side, "width": side}
     ranges = Ranges(**{name: (low, low, high) for name, (low, high) in spans.items()})
     return dataclasses.replace(KEY, ranges=ranges, **changes)
 
@@ -120,11 +120,11 @@ def only(batch: tuple[int, int] = (1, 16), side: tuple[int, int] = (4, 16), **ch
 @pytest.mark.parametrize(
     ("sizes", "found"),
     [
-        ({"batch": 1, "rows": 8, "columns": 8}, only((1, 1), (8, 8))),
-        ({"batch": 1, "rows": 8, "columns": 4}, only((1, 4), (4, 8))),
-        ({"batch": 4, "rows": 8, "columns": 8}, only((1, 4), (4, 8))),
-        ({"batch": 8, "rows": 8, "columns": 8}, only()),
-        ({"batch": 1, "rows": 12, "columns": 8}, only()),
+        ({"batch": 1, "height": 8, "width": 8}, only((1, 1), (8, 8))),
+        ({"batch": 1, "height": 8, "width": 4}, only((1, 4), (4, 8))),
+        ({"batch": 4, "height": 8, "width": 8}, only((1, 4), (4, 8))),
+        ({"batch": 8, "height": 8, "width": 8}, only()),
+        ({"batch": 1, "height": 12, "width": 8}, only()),
     ],
 )
 def test_the_smallest_engine_that_holds_a_size_is_found(sizes: dict, found: EngineKey, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_smallest_engine_that_holds_a_size_is_found(sizes: dict, found: Engi
 
 
 def test_an_engine_whose_weights_are_to_be_replaced_was_built_for_it(tmp_path: Path) -> None:
-    cache, sizes = EngineCache(tmp_path), {"batch": 1, "rows": 4, "columns": 4}
+    cache, sizes = EngineCache(tmp_path), {"batch": 1, "height": 4, "width": 4}
     cache.get(only((1, 1), (4, 4)), lambda: b"engine")
     wanted = dataclasses.replace(KEY, refit=True)
     assert cache.smallest(wanted, sizes) == wanted
@@ -152,5 +152,5 @@ def test_engines_of_an_older_driftcam_are_named_and_pruned(tmp_path: Path) -> No
     cache = EngineCache(tmp_path)
     (entry,) = cache.entries()
     assert "another version of driftcam" in entry.problem and entry.key is None
-    assert cache.smallest(KEY, {"batch": 1, "rows": 4, "columns": 4}) == KEY
+    assert cache.smallest(KEY, {"batch": 1, "height": 4, "width": 4}) == KEY
     assert cache.prune(KEY.library) == [entry.path] and not list(tmp_path.iterdir())

@@ -55,14 +55,14 @@ def difference(path: Path, spec: NetworkSpec, precision: str, **sizes: int) -> f
 @pytest.mark.parametrize("name", ["encoder", "velocity", "decoder"])
 def test_the_embedded_networks(name: str, precision: str, embedded_onnx) -> None:
     spec, path = embedded_onnx(name, precision)
-    for sizes in ({"batch": 1, "rows": 4, "columns": 5}, {"batch": 3, "rows": 6, "columns": 4}):
+    for sizes in ({"batch": 1, "height": 4, "width": 5}, {"batch": 3, "height": 6, "width": 4}):
         assert difference(path, spec, precision, **sizes) <= TOLERANCE[precision]
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder", "sd15", "sd-turbo", "sdxl-turbo"])
 def test_checkpoints_of_every_layout(name: str, tiny_onnx) -> None:
     spec, path = tiny_onnx(name, "unet") if name in LAYOUTS else tiny_onnx("sd15", name)
-    for sizes in ({"batch": 1, "rows": 3, "columns": 2}, {"batch": 2, "rows": 4, "columns": 3}):
+    for sizes in ({"batch": 1, "height": 3, "width": 2}, {"batch": 2, "height": 4, "width": 3}):
         assert difference(path, spec, "fp32", **sizes) <= TOLERANCE["fp32"]
 
 
@@ -71,7 +71,7 @@ def test_the_tiny_autoencoder(tmp_path: Path) -> None:
     encoder, _, decoder = checkpoint_specs(tiny_unet("sd15").eval(), tiny_vae().eval())
     for spec in (encoder, decoder):
         path = export_onnx(spec, tmp_path / f"{spec.name}.onnx", "fp32", SMALL)
-        assert difference(path, spec, "fp32", batch=2, rows=2, columns=4) <= TOLERANCE["fp32"]
+        assert difference(path, spec, "fp32", batch=2, height=2, width=4) <= TOLERANCE["fp32"]
 
 
 class Kinds(nn.Module):
@@ -95,7 +95,7 @@ def test_kept_weights_lie_in_the_graph_by_their_names_and_the_graph_is_the_same(
         nn.init.normal_(weight)
     path = export_onnx(spec, tmp_path / "kinds.onnx", "fp32", SMALL, keep_weights=True)
     assert {weight.name for weight in onnx.load(path).graph.initializer} >= set(spec.module.state_dict())
-    assert difference(path, spec, "fp32", batch=2, rows=3, columns=2) <= TOLERANCE["fp32"]
+    assert difference(path, spec, "fp32", batch=2, height=3, width=2) <= TOLERANCE["fp32"]
 
 
 class Erf(nn.Module):
@@ -112,5 +112,5 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
         export_onnx(spec, tmp_path / "x.onnx")
     with pytest.raises(ParameterError, match="fp64"):
         export_onnx(embedded_specs()[0], tmp_path / "x.onnx", "fp64")
-    with pytest.raises(ParameterError, match="rows"):
-        Ranges(rows=(4, 2, 8))
+    with pytest.raises(ParameterError, match="height"):
+        Ranges(height=(4, 2, 8))

@@ -70,9 +70,9 @@ class Glowing(nn.Module):
         self.flow = flow
 
     def forward(
-        self, x: Tensor, t: Tensor, photo: Tensor, level: Tensor, style: Tensor, painted: Tensor, glow: Tensor
+        self, x: Tensor, t: Tensor, image_latent: Tensor, level: Tensor, style: Tensor, painted: Tensor, glow: Tensor
     ) -> Tensor:
-        return self.flow(x, t, photo, level, style) - glow.view(-1, 1, 1, 1) * painted
+        return self.flow(x, t, image_latent, level, style) - glow.view(-1, 1, 1, 1) * painted
 
 
 class GlowingSource(EmbeddedSource):
@@ -160,11 +160,11 @@ def test_its_state_survives_a_stream_batch_and_a_cut_ends_it(glow: Number) -> No
 
 def test_the_exported_graph_has_its_inputs_in_order(tmp_path: Path) -> None:
     spec = GlowingSource().parts.denoiser
-    assert list(spec.inputs) == ["x", "t", "photo", "level", "style", "painted", "glow"]
+    assert list(spec.inputs) == ["x", "t", "image_latent", "level", "style", "painted", "glow"]
     path = export_onnx(spec, tmp_path / "velocity.onnx")
     session = onnxruntime.InferenceSession(path)
     assert [each.name for each in session.get_inputs()] == list(spec.inputs)
-    inputs = spec.examples(torch.float32, batch=2, rows=4, columns=5)
+    inputs = spec.examples(torch.float32, batch=2, height=4, width=5)
     with torch.inference_mode():
         expected = spec.module(*inputs)
     given = {name: value.numpy() for name, value in zip(spec.inputs, inputs, strict=True)}

@@ -46,7 +46,7 @@ class TensorRtBackend:
     weights can be replaced.
     """
 
-    name, multiple, least = "tensorrt", UNIT, Ranges().rows[0] * UNIT
+    name, multiple, least = "tensorrt", UNIT, Ranges().height[0] * UNIT
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.network import Ranges
 
-FORMAT = 3
+FORMAT = 4
 LOCK_PATIENCE = 1800.0  # s; a large UNet takes minutes on a small machine
 
 

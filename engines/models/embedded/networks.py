@@ -102,9 +102,9 @@ def fourier_features(value: Tensor, dim: int = 64) -> Tensor:
 class FlowUNet(nn.Module):
     """Rectified-flow velocity field v(x_t, t | photograph, freedom, style), with x_t = (1-t)·x + t·ε.
 
-    Inputs: `x` (B, C, h, w), `t` (B,) in [0, 1], then those of the conditions `freedom` (`photo` (B, C, h, w), `level`
-    (B,)) and `style` ((B, STYLE_DIM)). h and w are multiples of `UNET_STRIDE`. A style of zeros is "no style", the
-    unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
+    Inputs: `x` (B, C, h, w), `t` (B,) in [0, 1], then those of the conditions `freedom` (`image_latent` (B, C, h, w),
+    `level` (B,)) and `style` ((B, STYLE_DIM)). h and w are multiples of `UNET_STRIDE`. A style of zeros is "no style",
+    the unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
     """
 
     def __init__(self, channels: int = LATENT_CHANNELS, widths: tuple[int, int, int] = (64, 128, 192)) -> None:
@@ -126,10 +126,10 @@ class FlowUNet(nn.Module):
         self.up1 = _FilmBlock(2 * a, a, e)
         self.leave = nn.Sequential(nn.GroupNorm(16, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor, photo: Tensor, level: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, image_latent: Tensor, level: Tensor, style: Tensor) -> Tensor:
         features = torch.cat([fourier_features(t), fourier_features(level)], dim=1).to(style.dtype)
         embedding = F.silu(self.time(features) + self.style(style))
-        fine = self.down1(self.enter(torch.cat([x, photo], dim=1)), embedding)
+        fine = self.down1(self.enter(torch.cat([x, image_latent], dim=1)), embedding)
         half = self.down2(self.shrink1(fine), embedding)
         h = self.middle2(self.middle1(self.shrink2(half), embedding), embedding)
         h = F.interpolate(self.grow2(h), scale_factor=2.0, mode="nearest")

@@ -58,7 +58,7 @@ def test_tensors_of_the_card_are_read_where_they_lie(backend) -> None:
     if problem := choice.torch_cuda_problem():
         pytest.skip(problem)
     spec = embedded_specs()[1]
-    sizes = {"batch": 1, "rows": 4, "columns": 4}
+    sizes = {"batch": 1, "height": 4, "width": 4}
     network = backend.compile(spec, spec.shapes(**sizes))
     inputs = spec.examples(torch.float32, **sizes)
     result = network(*(x.cuda() for x in inputs))

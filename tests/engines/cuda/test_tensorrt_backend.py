@@ -26,7 +26,7 @@ from tests.engines.cuda.simulated import SimulatedDriver
 from tests.engines.cuda.simulated_tensorrt import Diagnostics, SimulatedTensorRt
 from tests.engines.test_backends import RTX, forget
 
-SIZES = {"batch": 1, "rows": 4, "columns": 5}
+SIZES = {"batch": 1, "height": 4, "width": 5}
 
 
 @pytest.fixture
@@ -189,12 +189,12 @@ def test_an_engine_that_does_not_run_here_says_why(simulated, diagnostics: Diagn
         backend.compile(spec, spec.shapes(**SIZES))
 
 
-@pytest.mark.parametrize("rows", [3, 17])
-def test_a_size_out_of_range_names_the_range(simulated, rows: int) -> None:
+@pytest.mark.parametrize("height", [3, 17])
+def test_a_size_out_of_range_names_the_range(simulated, height: int) -> None:
     backend, _ = simulated
     spec = embedded_specs()[0]
     with pytest.raises(ParameterError, match="1×3×256×256 to 16×3×1024×1024"):
-        backend.compile(spec, spec.shapes(batch=1, rows=rows, columns=4))
+        backend.compile(spec, spec.shapes(batch=1, height=height, width=4))
 
 
 def test_weights_stay_on_the_card_as_far_as_there_is_room() -> None:
