@@ -21,6 +21,7 @@ class Picture:
         image: RGB, (H, W, 3) uint8, or BGRA, (H, W, 4) uint8, until it is fitted.
         pts: its time in ns, strictly increasing within a run; the capture time of a live source.
         captured: CLOCK_MONOTONIC ns at which it was there, for measuring latency.
+        given_pts: what whoever gave it calls its time, whatever clock that is of; a client of the bus knows it by that.
         place: where the source's picture lies between bars, None where there are none.
         planes: beside the image, by name.
     """
@@ -28,6 +29,7 @@ class Picture:
     image: np.ndarray
     pts: int
     captured: int
+    given_pts: int = 0
     place: Box | None = None
     planes: Planes = field(default_factory=no_planes)
 

@@ -122,7 +122,7 @@ class BusPeer:
 
     def show_placeholder(self, image: np.ndarray) -> None:
         now = time.monotonic_ns()
-        self.offer(Result(image, Picture(image, now, now), 0, False, 0.0, now))
+        self.offer(Result(image, Picture(image, now, now, now), 0, False, 0.0, now))
 
     async def close(self) -> None:
         """Hang up."""
@@ -214,7 +214,7 @@ class BusPeer:
         """The RESULT that says what is in `slot`, and where the pixels of its planes go."""
         assert self._output is not None and slot is not None
         body = {} if result.sequence else {"placeholder": True}
-        fields = Message(MessageType.RESULT, sequence=result.sequence, pts=result.source.captured, body=body)
+        fields = Message(MessageType.RESULT, sequence=result.sequence, pts=result.source.given_pts, body=body)
         size, pixel_format = self._result_size(result), self.hello.pixel_format
         apart = pixel_format is PixelFormat.RGB24 and self._alpha_of(result) is not None
         message = describe(fields, slot, *size, pixel_format, {ALPHA: (PixelFormat.GRAY8, *size)} if apart else {})

@@ -70,7 +70,7 @@ async def _painted(painter: Session, image: np.ndarray) -> np.ndarray:
     done: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
 
     def take(result: Result) -> None:
-        if result.source.captured == captured and not done.done():
+        if result.source.given_pts == captured and not done.done():
             done.set_result(result.image)
 
     end = painter.listen(take)

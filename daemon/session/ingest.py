@@ -33,8 +33,8 @@ class Offered(NamedTuple):
 
 
 class Clock:
-    """The times of a session's frames: strictly increasing whoever gives them, and near now in a live one, also from a
-    client that makes up its own. The clock is passed in."""
+    """The times of a session's frames: strictly increasing whoever gives them, and in a live one just before now, also
+    from a client that makes up its own. The clock is passed in."""
 
     def __init__(self, live: bool) -> None:
         self._live = live
@@ -42,7 +42,7 @@ class Clock:
 
     def stamp(self, pts: int, now: int) -> int:
         """What the engine and files are told instead of `pts`, in ns."""
-        near = pts if not self._live or abs(now - pts) < FAR else now
+        near = pts if not self._live or now - FAR < pts <= now else now
         self._last = max(near, self._last + 1)
         return self._last
 
@@ -238,7 +238,9 @@ class Ingest:
         return ready
 
     def _stamped(self, picture: Picture) -> Picture:
-        return dataclasses.replace(picture, pts=self._clock.stamp(picture.pts, time.monotonic_ns()))
+        pts = self._clock.stamp(picture.pts, time.monotonic_ns())
+        captured = pts if self._stream.live else picture.captured
+        return dataclasses.replace(picture, pts=pts, captured=captured, given_pts=picture.pts)
 
     async def _fit(self) -> None:
         """Fit the newest frame in a thread, for as long as the session lives."""

@@ -246,6 +246,5 @@ class Session:
         self.last = now
         self.delivered += 1
         self.rate.add(now)
-        captured = result.source.pts if self.live else result.source.captured  # pts: not a client's own idea of time
-        self.latency.add((result.arrived - captured) / 1e6)
+        self.latency.add((result.arrived - result.source.captured) / 1e6)
         self.engine_ms.add(result.process_ms)
