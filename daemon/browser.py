@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from driftcam.daemon import background
 from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
@@ -107,7 +108,7 @@ class SessionPlace:
     def _follow_shape(self, width: int, height: int) -> None:
         if self._shape != (width, height) and self._following is None:
             self._shape = width, height
-            self._following = asyncio.create_task(self._reshape(width, height))
+            self._following = background.start(self._reshape(width, height), "following a camera's shape")
 
     async def _reshape(self, width: int, height: int) -> None:
         """Give the model's picture the shape of the camera's, at its area: nothing is cut off."""

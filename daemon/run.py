@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 import threading
 import time
@@ -36,6 +37,8 @@ from driftcam.engines.api.sizes import model_size
 
 if TYPE_CHECKING:
     from driftcam.daemon.web import Web
+
+log = logging.getLogger("driftcam")
 
 DEFAULT_LISTEN = "127.0.0.1:8900"
 STOP_PATIENCE = 5.0
@@ -280,6 +283,9 @@ class _Run:
                 await closing.pop().close()
             except RunError as error:
                 failure = failure or error
+            except Exception as error:
+                log.exception("closing failed")
+                failure = failure or RunError(f"closing failed: {error!r}")
         if failure is not None:
             raise failure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -109,16 +110,20 @@ class Service:
     async def close(self) -> None:
         """Free everything; recordings are complete then."""
         self._systemd.stopping()
-        await self._pulse.close()
-        for each in self._retrying:
-            await each.close()
-        if self._bus is not None:
-            await self._bus.close()
+        async with contextlib.AsyncExitStack() as closing:  # each of them, whatever another one raises; the last first
+            closing.push_async_callback(self.core.close)
+            closing.push_async_callback(self._close_web)
+            if self._bus is not None:
+                closing.push_async_callback(self._bus.close)
+            for each in self._retrying:
+                closing.push_async_callback(each.close)
+            closing.push_async_callback(self._pulse.close)
+
+    async def _close_web(self) -> None:
         try:
             await self._web.close()
         except RunError as error:
             log.error("%s", error)
-        await self.core.close()
 
     async def _take_over(self, new: Config) -> None:
         changed, self._config = differences(self._config, new), new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from driftcam.daemon.browser import PeerStreams
@@ -72,9 +73,8 @@ class Web:
 
     async def close(self) -> None:
         """Recordings are complete then. Raises `RunError` where one could not be finished, after all the rest."""
-        try:
-            await self._peers.close()
-            await self.recordings.close()
-        finally:
+        async with contextlib.AsyncExitStack() as closing:  # the last first
             if self._server is not None:
-                await self._server.close()
+                closing.push_async_callback(self._server.close)
+            closing.push_async_callback(self.recordings.close)
+            closing.push_async_callback(self._peers.close)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from driftcam.engines.live_size import LiveSize, Memory, calm, measure
 from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models
 from driftcam.engines.numba_kernels import compile_kernels
+
+_log = logging.getLogger(__name__)
 
 Job = tuple[Engine, np.ndarray, int, Planes]
 """An engine, a picture for it, its pts, and the planes beside it."""
@@ -109,13 +112,18 @@ class EngineHost:
             return
         if (id(model), count) not in self._asked:
             self._asked.add((id(model), count))
-            self._builder.submit(_prepare, model, parameters, rows)
+            self._builder.submit(_prepare, model, parameters, rows).add_done_callback(_tell)
         yield from (slice(number, number + 1) for number in range(count))
 
 
 def _prepare(model: Model, parameters: Parameters, rows: Iterable[int]) -> None:
     for number in rows:
         model.prepare(parameters, number)
+
+
+def _tell(prepared: Future[None]) -> None:
+    if not prepared.cancelled() and (error := prepared.exception()) is not None:
+        _log.warning("streams are not worked on together: %s", error)
 
 
 def grouped(waiting: Sequence[tuple[int, Engine, Frame]]) -> list[list[tuple[int, Engine, Frame]]]:

@@ -29,9 +29,9 @@ class VideoIn:
         self.last_frame = time.monotonic()
 
     async def run(self) -> None:
-        """Until the track ends."""
-        converting = asyncio.create_task(self._convert())
-        try:
+        """Until the track ends. Raises what a conversion raises."""
+        async with asyncio.TaskGroup() as group:  # none of the two goes on without the other
+            converting = group.create_task(self._convert())
             with contextlib.suppress(MediaStreamError):
                 while True:  # never stop reading: the track's own queue has no bound
                     frame = await self._track.recv()
@@ -40,9 +40,7 @@ class VideoIn:
                     self.rate.add(self.last_frame)
                     self.size = frame.width, frame.height
                     self._newest.put((frame, time.monotonic_ns()))
-        finally:
             converting.cancel()
-            await asyncio.gather(converting, return_exceptions=True)
 
     async def _convert(self) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from driftcam.daemon import background
 from driftcam.daemon.bus.hello import SLOT_BYTES, Hello, event, report, welcome
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result
@@ -46,6 +48,7 @@ from driftcam.engines.api.planes import (
 )
 from driftcam.webrtc.latest import Latest
 
+log = logging.getLogger("driftcam")
 EVENT_EVERY, EVENT_PAUSE = 0.5, 0.02  # seconds: at most and at least between two
 MOST_REQUESTS = 8  # that a client may leave unanswered
 
@@ -232,6 +235,10 @@ class BusPeer:
         except (ParameterError, RunError) as error:
             refusal = error.to_wire() if isinstance(error, ParameterError) else {"text": str(error)}
             self._wire.send(Message(MessageType.ERROR, sequence=message.sequence, body=refusal))
+        except Exception:
+            mistake = {"text": "the daemon made a mistake; its log says more"}
+            self._wire.send(Message(MessageType.ERROR, sequence=message.sequence, body=mistake))
+            log.exception("%s of the client %s failed", message.type.name, self.name)
         else:
             self._wire.send(Message(MessageType.REPLY, sequence=message.sequence, body=body))
         finally:
@@ -301,7 +308,7 @@ class BusPeer:
             raise
 
     def _start(self, work: Any) -> None:
-        task = self._loop.create_task(work)
+        task = background.start(work, f"the frame bus's client {self.name}", self._wire.close)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -8,9 +8,11 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from driftcam.daemon import background
 from driftcam.daemon.bus import socket as bus_socket
 from driftcam.daemon.bus.hello import Hello, parse_hello
 from driftcam.daemon.bus.peer import BusPeer, Presets
@@ -69,7 +71,7 @@ class BusServer:
     def start(self, folder: Path | None = None) -> Path:
         """Listen; returns the socket's path. Raises `ParameterError` (see `bus_socket.listen`)."""
         self._socket, self._path = bus_socket.listen(folder)
-        self._start(self._accept(self._socket))
+        self._start(background.keep(partial(self._accept, self._socket), "the frame bus"))
         return self._path
 
     async def close(self) -> None:
@@ -96,7 +98,7 @@ class BusServer:
             elif len(self._tasks) > MOST_CLIENTS:
                 _refuse(wire, ParameterError("bus", "full", f"there are {MOST_CLIENTS} clients already"))
             else:
-                self._start(self._serve(wire))
+                self._start(background.start(self._serve(wire), "a client of the frame bus"))
 
     async def _serve(self, wire: Wire) -> None:
         """One client, from HELLO to its end. What it does wrong is told to it and to nobody else."""
@@ -119,6 +121,9 @@ class BusServer:
             _refuse(wire, error)
         except (BusError, TimeoutError) as error:
             _refuse(wire, ParameterError("bus", "message", str(error) or "say HELLO"))
+        except Exception:
+            _refuse(wire, ParameterError("bus", "message", "the daemon made a mistake; its log says more"))
+            raise
         finally:
             wire.close()
 
@@ -164,8 +169,7 @@ class BusServer:
             self._own.discard(session)
             await self._sessions.close(session.name)
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

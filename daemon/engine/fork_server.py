@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Sequence
 
+from driftcam.daemon import background
 from driftcam.daemon.engine.link import EngineGone
 from driftcam.daemon.engine.process import EngineProcess, spawned
 
@@ -47,7 +48,7 @@ class ForkServer:
         self._births: asyncio.Queue[int] = asyncio.Queue()
         self._ends: dict[int, asyncio.Future[int]] = {}
         self.ready, self.alive = False, True
-        self._reading = asyncio.create_task(self._read())
+        self._reading = background.start(self._read(), "the fork server")
 
     @classmethod
     async def spawn(cls, command: Sequence[str]) -> ForkServer:
@@ -85,20 +86,25 @@ class ForkServer:
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
-        await self._reading
+        await asyncio.wait([self._reading])
         self._socket.close()
 
     async def _read(self) -> None:
         loop, rest = asyncio.get_running_loop(), b""
-        with contextlib.suppress(OSError):
+        try:
             while data := await loop.sock_recv(self._socket, 4096):
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self._receive(*line.decode(errors="replace").split())
-        self.alive = self.ready = False
-        for end in list(self._ends.values()):
-            if not end.done():
-                end.set_result(-signal.SIGKILL)  # they asked the kernel to die with it
+        except OSError:
+            pass
+        finally:
+            self.alive = self.ready = False
+            if self._process.returncode is None:
+                self._process.kill()
+            for end in list(self._ends.values()):
+                if not end.done():
+                    end.set_result(-signal.SIGKILL)  # they asked the kernel to die with it
 
     def _receive(self, word: str = "", *values: str) -> None:
         match word:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from driftcam.daemon import background
 from driftcam.daemon.engine.link import EngineGone, Listener
 from driftcam.daemon.engine.port import Port
 from driftcam.daemon.measure import is_stopped, oom_kills
@@ -22,6 +24,8 @@ from driftcam.engines.api.bus import MAX_PLANES, SLOTS, BusError, Message, Messa
 from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.parameters import SIZE_RANGE
 from driftcam.engines.api.planes import Plane
+
+log = logging.getLogger("driftcam.engine")
 
 SLOT_BYTES = SIZE_RANGE[1] ** 2 * 3 * (2 + MAX_PLANES)  # taken only as far as it is written
 STDERR_TAIL = 4096
@@ -94,7 +98,7 @@ class EngineProcess:
         self.ports: dict[int, Port] = {}
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.born = time.monotonic()
-        self._tasks = [asyncio.create_task(self._collect_stderr()), asyncio.create_task(self._read())]
+        self._tasks = [background.start(self._collect_stderr(), "the engine's log"), asyncio.create_task(self._read())]
 
     @classmethod
     async def spawn(cls, command: Sequence[str]) -> EngineProcess:
@@ -230,6 +234,9 @@ class EngineProcess:
                     self._receive(message)
         except BusError as error:
             self.end(f"it broke the bus protocol: {error}")
+        except Exception as error:
+            log.exception("reading from the engine failed")
+            self.end(f"it sent what could not be read ({error!r})")
         await self._ended()
 
     def _receive(self, message: Message) -> None:

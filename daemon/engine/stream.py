@@ -277,10 +277,12 @@ class Stream:
         """The engine forgets it."""
         self._closed = True
         self._ready.clear()
-        if self._port is not None and self._engine is not None and self._engine.alive:
-            self._port.close()
-        self._supervisor.forget(self)
-        self._results.put_nowait(None)
+        try:
+            if self._port is not None and self._engine is not None and self._engine.alive:
+                self._port.close()
+        finally:
+            self._supervisor.forget(self)
+            self._results.put_nowait(None)
 
     def mend(self) -> None:
         """A broken stream is tried again: its parameters are others, or somebody asked for it."""

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from driftcam.daemon.engine.link import EngineGone, EngineLink, Engines
@@ -87,6 +87,11 @@ class Supervisor:
                 reason = await self._one_life()
             except (EngineGone, OSError) as error:  # OSError: the process cannot even be spawned
                 reason = str(error)
+            except RunError:
+                raise
+            except Exception as error:
+                log.exception("keeping the engine failed")
+                reason = f"a mistake of the daemon ({error!r}); its log says more"
             await self._after_the_end(reason)
 
     def restart(self, reason: str = "somebody asked for it") -> None:
@@ -149,7 +154,7 @@ class Supervisor:
             calm = self._engines.stand_by(lambda: any(stream.attached for stream in self.streams))
             beside = [self._attach_streams(link), self._ask_how_it_is(link), calm]
             tasks += [asyncio.create_task(work) for work in beside]
-            return await self._wait_for_end(link)
+            return await self._wait_for_end(link, tasks)
         finally:
             for task in tasks:
                 task.cancel()
@@ -245,12 +250,17 @@ class Supervisor:
             elif time.monotonic() - since > self._timeouts.answer:
                 link.end(f"it was stopped for {self._timeouts.answer:g} s while it started")
 
-    async def _wait_for_end(self, link: EngineLink) -> str:
+    async def _wait_for_end(self, link: EngineLink, beside: Sequence[asyncio.Task[None]]) -> str:
+        """Of the engine, or of the work beside it on a mistake, without which it would be of no use."""
         every = min(0.5, self._timeouts.answer / 4)
         while True:
-            done, _ = await asyncio.wait([link.gone], timeout=every)
-            if done:
+            await asyncio.wait([link.gone], timeout=every)
+            if link.gone.done():
                 return link.gone.result()
+            for failed in (task for task in beside if task.done()):
+                if (error := failed.exception()) is not None and not isinstance(error, EngineGone):
+                    link.end("a mistake of the daemon")
+                    raise error
             if hangs(self._timeouts, time.monotonic(), link.owing_since, link.last_heard, link.results_held):
                 link.end(f"it said nothing for {self._timeouts.answer:g} s")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from driftcam.daemon import background
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.http import (
     engine,
@@ -108,7 +109,7 @@ class HttpServer:
             raise ParameterError("listen", f"{host}:{port}", f"choose another address or port ({reason})") from None
         listening = self._runner.server
         assert listening is not None
-        self._sweeping = asyncio.create_task(self._idle.sweep(lambda: listening.connections))
+        self._sweeping = background.keep(lambda: self._idle.sweep(lambda: listening.connections), "idle connections")
         bound = self._runner.addresses[0][1]
         scheme = "https" if self._security.tls else "http"
         self._address = f"{scheme}://[{host}]:{bound}/" if ":" in host else f"{scheme}://{host}:{bound}/"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 
 from aiohttp import WSMsgType, web
 
+from driftcam.daemon import background
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.schemas import many, ref
 from driftcam.daemon.session.session import Session
@@ -44,7 +46,7 @@ async def _events(context: Context, request: web.Request) -> web.StreamResponse:
         if not free:
             raise Refused(503, "too many pages are open", retry_after=5)
         await socket.prepare(request)
-        sending = asyncio.create_task(_send_states(context, session, socket))
+        sending = background.start(_send_states(context, session, socket), "sending states", partial(_hang_up, request))
         try:
             async for message in socket:  # nothing is expected; reading notices the end
                 if message.type is WSMsgType.ERROR:
@@ -53,6 +55,12 @@ async def _events(context: Context, request: web.Request) -> web.StreamResponse:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
     return socket
+
+
+def _hang_up(request: web.Request) -> None:
+    """The page comes again."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _send_states(context: Context, session: Session, socket: web.WebSocketResponse) -> None:

@@ -8,6 +8,7 @@ import time
 import numpy as np
 from aiohttp import web
 
+from driftcam.daemon import background
 from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.preview import encode_jpeg
@@ -53,7 +54,7 @@ class Thumbnails:
         if painter is None:
             small = look.replace(width=width, height=height, steps=1, noise="fixed", travel=0.0, style_vector=None)
             painter = self._context.core.sessions.open(NAME, small, own_size=True)
-            self._closing = asyncio.create_task(self._close_when_idle())
+            self._closing = background.start(self._close_when_idle(), "closing the thumbnails' session")
         await painter.opened()
         return painter
 

@@ -7,6 +7,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from driftcam.daemon import background
 from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.systemd import Systemd
 from driftcam.daemon.session.core import Core
@@ -48,7 +49,7 @@ class Pulse:
     _engine: str = ""
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._beat())
+        self._task = background.keep(self._beat, "the pulse")
 
     async def close(self) -> None:
         if self._task is not None:

@@ -48,7 +48,9 @@ class Core:
 
     async def close(self) -> None:
         """End the sessions and the engine process."""
-        await self.sessions.close_all()
-        self.alive.cancel()
-        await asyncio.gather(self.alive, return_exceptions=True)
-        await self.supervisor.close()
+        try:
+            await self.sessions.close_all()
+        finally:
+            self.alive.cancel()
+            await asyncio.gather(self.alive, return_exceptions=True)
+            await self.supervisor.close()

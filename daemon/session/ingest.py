@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from driftcam.daemon import background
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.frames import Picture, fitted
 from driftcam.daemon.sound import Sound
@@ -112,7 +113,7 @@ class Ingest:
         self._source: Lease | None = None
         self._guests: list[Lease] = []
         self._newest: Latest[Offered] = Latest()
-        self._fitting = asyncio.create_task(self._fit())
+        self._fitting = background.keep(self._fit, f"{name}: fitting frames")
         self.rate = Rate()
         self.last_frame: float | None = None
 
@@ -246,7 +247,9 @@ class Ingest:
         """Fit the newest frame in a thread, for as long as the session lives."""
         while True:
             offered = await self._newest.take()
-            ready = await asyncio.to_thread(self._owned, offered)
-            offered.release()
+            try:
+                ready = await asyncio.to_thread(self._owned, offered)
+            finally:
+                offered.release()
             if offered.lease is self.on_air:
                 self._stream.offer(self._stamped(ready))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from driftcam.engines.api import ParameterError
 from driftcam.engines.api.planes import STYLE_PICTURE
 from driftcam.engines.api.sizes import model_size
 
+log = logging.getLogger("driftcam")
 RETRY_FIRST, RETRY_MOST = 1.0, 15.0
 LOOK_EVERY = 1.0
 USUAL_FPS = 30.0
@@ -49,6 +51,11 @@ class Retrying(ABC):
                 if str(error) != told:  # the same every few seconds is no news
                     told = str(error)
                     self._notify(f"{told}; trying again until it works")
+            except Exception as error:
+                if repr(error) != told:
+                    told = repr(error)
+                    log.exception("%s failed", self.name)
+                    self._notify(f"{self.name}: a mistake of Driftcam ({told}); its log says more; trying again")
             await asyncio.sleep(delay)
             delay = min(2 * delay, RETRY_MOST)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from driftcam.daemon import background
 from driftcam.daemon.engine.stream import Stream
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result, keep_bars
@@ -22,6 +24,8 @@ from driftcam.daemon.sound import Sound
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.planes import ALPHA, KNOWN, Plane
 from driftcam.webrtc.measure import Rate
+
+log = logging.getLogger("driftcam")
 
 Listener = Callable[[Result], None]
 """Hears of each result, after the sinks; returns at once. It has no name, takes no room and does not fail."""
@@ -59,9 +63,13 @@ class Session:
         self._sinks: list[Sink] = []
         self._listeners: list[tuple[Listener, Callable[[np.ndarray], None]]] = []
         self._alpha_shown = False
-        self._delivering = asyncio.create_task(self._deliver())
         self.trouble = ""
-        self._watching = asyncio.create_task(self._watch()) if stream.live else None
+        self._watching: asyncio.Task[None] | None = None
+        if stream.live:
+            self._delivering = background.keep(self._deliver, f"{name}: delivering results")
+            self._watching = background.keep(self._watch, f"{name}: the placeholder")
+        else:  # who waits for all results hears of it by `ended`
+            self._delivering = asyncio.create_task(self._deliver())
         self.on_sink_failure: Callable[[RunError], None] = self._go_on_without
         self.delivered = 0
         self.dropped_by_sinks = 0
@@ -166,12 +174,14 @@ class Session:
     async def close(self) -> None:
         """End the stream; the sinks stay the caller's."""
         self.closed = True
-        await self.ingest.close()
-        for task in (self._watching, self._delivering):
-            if task is not None:
+        try:
+            await self.ingest.close()
+            tasks = [task for task in (self._watching, self._delivering) if task is not None]
+            for task in tasks:
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        self._stream.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._stream.close()
 
     @property
     def fps(self) -> float:
@@ -205,6 +215,10 @@ class Session:
         except RunError as error:
             self.remove_sink(sink)
             self.on_sink_failure(error)
+        except Exception as error:
+            log.exception("the sink %s failed", sink.name)
+            self.remove_sink(sink)
+            self.on_sink_failure(RunError(f"{sink.name}: a mistake of Driftcam ({error!r}); its log says more"))
 
     def _go_on_without(self, error: RunError) -> None:
         self._notify(f"{error}; the stream goes on without it")

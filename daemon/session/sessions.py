@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from driftcam.daemon.admission import Limits, refusal
@@ -77,5 +78,7 @@ class Sessions:
             await session.close()
 
     async def close_all(self) -> None:
-        for name in list(self._sessions):
-            await self.close(name)
+        """Each, whatever closing another one raises."""
+        async with contextlib.AsyncExitStack() as closing:
+            for name in list(self._sessions):
+                closing.push_async_callback(self.close, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import shutil
@@ -23,6 +24,7 @@ from driftcam.daemon.sinks.loopback import CameraLost, LoopbackCamera, open_came
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.fitting import fit_image
 
+log = logging.getLogger("driftcam")
 SIZE, FPS = (1280, 720), 30.0  # what programs that use cameras expect
 STALE_S = 3.0  # without a result for so long, the picture is no longer shown
 RETRY_S = 1.0
@@ -151,6 +153,9 @@ class VirtualCameraSink:
             except CameraLost as lost:
                 self._notify(f"{self.name}: it takes no pictures ({lost}); trying to open it again")
                 self._open_again()
+            except Exception:
+                log.exception("%s: a picture failed", self.name)
+                self._stop.wait(RETRY_S)
 
     def _current(self) -> np.ndarray:
         newest = self._newest

@@ -212,8 +212,8 @@ class Worker:
                     break
                 for message in self._decoder.feed(data):
                     self._receive(message)
-        except (BusError, OSError, KeyError, ValueError) as error:
-            print(f"engine process: {error}", file=sys.stderr, flush=True)
+        except Exception as error:
+            print(f"engine process: {error!r}", file=sys.stderr, flush=True)
         os._exit(0)
 
     def _receive(self, message: Message) -> None:

@@ -56,6 +56,9 @@ def decode(
             except (av.FFmpegError, ValueError) as error:
                 logger.info("a %s frame could not be decoded: %s", codec.name, error)
                 decode_error.set()
+            except Exception:
+                logger.exception("decoding a %s frame failed", codec.name)
+                decode_error.set()
         for picture in decoded[-1:] if is_video else decoded:
             _put(loop, pictures, picture)
     _put(loop, pictures, None)
