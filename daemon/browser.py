@@ -16,7 +16,7 @@ from driftcam.daemon.sound import Chunk, Sound
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.sizes import model_size
 from driftcam.webrtc.operation import Refused
-from driftcam.webrtc.stream import Listener, Stream
+from driftcam.webrtc.stream import Listener, Participant
 
 ALIKE = 0.05  # shapes that differ by less are cropped instead
 
@@ -31,7 +31,7 @@ class PeerStreams:
         self._sessions, self._defaults = sessions, defaults
         self._members: dict[str, int] = {}  # of the sessions that were opened here
 
-    async def join(self, name: str, *, publishes: bool) -> Stream:
+    async def join(self, name: str, *, publishes: bool) -> Participant:
         """Raises `Refused`."""
         session = self._sessions.get(name)
         if session is None:
@@ -42,7 +42,7 @@ class PeerStreams:
             except ParameterError as error:
                 raise Refused(503, str(error), retry_after=10) from None
             self._members[name] = 0
-        place = SessionPlace(session, self._left)
+        place = SessionParticipant(session, self._left)
         if publishes:
             place.check()
         if name in self._members:
@@ -58,7 +58,7 @@ class PeerStreams:
             await self._sessions.close(session.name)
 
 
-class SessionPlace:
+class SessionParticipant:
     """One peer's place."""
 
     def __init__(self, session: Session, on_leave: Callable[[Session], Awaitable[None]]) -> None:

@@ -85,7 +85,7 @@ class Microphone:
         self._listeners: set[Callable[[av.AudioFrame], None]] = set()
 
     async def run(self, track: MediaStreamTrack, hear: Callable[[np.ndarray, int], None]) -> None:
-        """Until the track ends; `hear` gets the sound as `webrtc.stream.Stream` says."""
+        """Until the track ends; `hear` gets the sound as `webrtc.stream.Participant` says."""
         clock, resampler = Clock(), av.AudioResampler("fltp", "stereo", RATE)
         with contextlib.suppress(MediaStreamError):
             while True:

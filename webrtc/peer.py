@@ -19,7 +19,7 @@ from driftcam.webrtc.audio import AudioOut, Microphone
 from driftcam.webrtc.operation import Refused
 from driftcam.webrtc.sdp import Offer, Role, with_formats, with_start_bitrate
 from driftcam.webrtc.settings import Settings
-from driftcam.webrtc.stream import Stream
+from driftcam.webrtc.stream import Participant
 from driftcam.webrtc.video import VideoIn, VideoOut
 
 CHECK_EVERY = 1.0
@@ -42,7 +42,7 @@ class Peer:
         self,
         role: Role,
         name: str,
-        stream: Stream,
+        stream: Participant,
         microphone: Microphone,
         settings: Settings,
         on_end: Callable[[Peer], None],

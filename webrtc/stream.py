@@ -15,7 +15,7 @@ DEFAULT_NAME = "live"
 Listener = Callable[[np.ndarray, int], None]
 
 
-class Stream(Protocol):
+class Participant(Protocol):
     """One peer's place at a stream, from `Streams.join` to `leave`. Used from the event loop only."""
 
     def offer(self, image: np.ndarray, captured: int) -> bool:
@@ -39,6 +39,6 @@ class Stream(Protocol):
 class Streams(Protocol):
     """The streams of this program by name."""
 
-    async def join(self, name: str, *, publishes: bool) -> Stream:
+    async def join(self, name: str, *, publishes: bool) -> Participant:
         """A place at the stream `name`; `publishes`: the peer will offer frames. Raises `Refused`."""
         ...

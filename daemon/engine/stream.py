@@ -1,51 +1,29 @@
 """One session's stream through the engine: frames in, results out in order, whatever happens to the process.
 
-The frames that the engine has and their results are joined here. When every frame counts (a clip into a file)
-those without a result are given to the next process; a live stream goes on with the newest.
+When every frame counts (a clip into a file) those without a result are given to the next process; a live stream goes on
+with the newest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from driftcam.daemon.engine.in_flight import FramesInFlight, room
 from driftcam.daemon.engine.link import EngineGone, EngineLink, StreamLink
+from driftcam.daemon.engine.settings import StreamSettings
 from driftcam.daemon.engine.state import EngineState
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import BusError, Message, MessageType
-from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
-from driftcam.engines.api.sizes import alike, model_size
+from driftcam.engines.api.planes import Plane
 
-PROVEN = 25  # results after a change that make its parameters good ones
 GO_BACK_AFTER = 2  # ends in a row that are this stream's fault, until its last change is taken back
-
-
-@dataclass(frozen=True)
-class HeldPlane:
-    """A session plane as it was given, and the parameters that followed from it."""
-
-    picture: np.ndarray
-    followed: Mapping[str, Any]
-
-    def holds(self, parameters: Parameters) -> bool:
-        """Whether nobody has changed those parameters since."""
-        return all(getattr(parameters, name) == value for name, value in self.followed.items())
-
-
-def read_by(port: StreamLink, picture: Picture) -> Planes:
-    """The planes of a frame that the engine reads."""
-    if not picture.planes:
-        return NO_PLANES
-    return {name: plane for name, plane in picture.planes.items() if name in port.planes}
 
 
 class Keeper(Protocol):
@@ -61,7 +39,7 @@ class Keeper(Protocol):
 
     def check(self, parameters: Parameters) -> None: ...
 
-    def forget(self, stream: Stream) -> None: ...
+    def forget(self, stream: SessionStream) -> None: ...
 
     def look_again(self) -> None: ...
 
@@ -69,10 +47,10 @@ class Keeper(Protocol):
 
     def tell(self, line: str) -> None: ...
 
-    def pipeline_of(self, stream: Stream) -> str: ...
+    def pipeline_of(self, stream: SessionStream) -> str: ...
 
 
-class Stream:
+class SessionStream:
     """Opened by `Supervisor.open`.
 
     Attributes:
@@ -81,9 +59,7 @@ class Stream:
         broken: why the engine is spared this stream, or empty.
         awaited: somebody waits for it and will hear of a failure.
         dropped: frames that a newer one replaced or nobody took.
-        on_other_parameters: called with those that are used instead: the engine chose the size or took a plane that
-            waited for it, or the last change killed every engine.
-        auto_size: the engine is to choose the size when it takes the stream up.
+        settings: what every engine is asked for.
     """
 
     def __init__(
@@ -96,19 +72,13 @@ class Stream:
         *,
         auto_size: bool = False,
     ) -> None:
-        self.number, self.name, self.live, self.auto_size = number, name, live, auto_size
+        self.number, self.name, self.live = number, name, live
         self._supervisor = supervisor
-        self._parameters = parameters
-        self._planes: dict[str, HeldPlane] = {}
-        self._asked: dict[str, np.ndarray | None] = {}  # planes that came while no engine was there to take them
-        self._good = self._parameters, self._planes
+        self.settings = StreamSettings(parameters, auto_size=auto_size, tell=self._tell)
+        self._in_flight = FramesInFlight()
         self._reads: dict[str, Plane] | None = None
-        self._results_since_change = 0
         self._port: StreamLink | None = None
         self._engine: EngineLink | None = None
-        self._pending: OrderedDict[int, Picture] = OrderedDict()
-        self._results: asyncio.Queue[tuple[StreamLink, Message] | None] = asyncio.Queue()
-        self._numbers = itertools.count(1)
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
         self._was_ready = self._closed = False
@@ -117,7 +87,6 @@ class Stream:
         self.broken = ""
         self.awaited = False
         self.dropped = 0
-        self.on_other_parameters: Callable[[Parameters], None] = lambda parameters: None
 
     @property
     def attached(self) -> bool:
@@ -151,12 +120,12 @@ class Stream:
     @property
     def frames_waiting(self) -> int:
         """That the engine has and gave no result for yet."""
-        return len(self._pending)
+        return self._in_flight.frames_waiting
 
     @property
     def results_waiting(self) -> int:
         """That nobody has taken yet."""
-        return self._results.qsize()
+        return self._in_flight.results_waiting
 
     # -- for the session ------------------------------------------------------------------------
 
@@ -183,46 +152,28 @@ class Stream:
             if self._offer(picture):
                 return
             assert port is not None
-            await self._wait_for_room(port)
+            await room(port)
+            self._lost(port)
 
     async def results(self) -> AsyncIterator[Result]:
         """Results in order, until `finish`."""
-        while (item := await self._results.get()) is not None:
-            port, message = item
-            picture = self._pending.get(message.pts)
-            if port.gone:
-                continue  # of a process that is gone, whose frames were given to the next
-            try:
-                image, planes = port.take(message)
-            except BusError as error:
-                self._broke_the_protocol(port, error)
-                continue
-            if picture is None:
-                continue  # an answer to nothing we asked
-            for pts in [pts for pts in self._pending if pts <= message.pts]:
-                del self._pending[pts]
-            self._succeeded()
-            yield Result(
-                image=image,
-                source=picture,
-                sequence=next(self._numbers),
-                skipped=bool(message.body.get("skipped")),
-                process_ms=float(message.body.get("process_ms", 0.0)),
-                arrived=time.monotonic_ns(),
-                planes=planes,
-            )
+        async for result in self._in_flight.results(self._broke_the_protocol):
+            self.failures = 0
+            self._supervisor.succeeded()
+            self.settings.succeeded()
+            yield result
 
     async def change(self, parameters: Parameters) -> None:
         """Apply at the next frame boundary. Raises `ParameterError` when the engine refuses; the old ones stay."""
         self._supervisor.check(parameters)
-        self.auto_size &= alike(_area(parameters), _area(self._parameters))  # who asks for another has chosen
+        self.settings.choose_size(parameters)
         if self._port is not None and self.attached:
             try:
                 await self._port.request(MessageType.PARAMETERS, parameters.to_dict())
             except EngineGone as gone:
                 raise _interrupted("parameters", gone) from None
-        held = {name: plane for name, plane in self._planes.items() if plane.holds(parameters)}
-        self._changed_to(parameters, held if len(held) < len(self._planes) else self._planes)
+        self.settings.change(parameters)
+        self.mend()
 
     async def set_plane(self, name: str, picture: np.ndarray | None) -> Parameters:
         """Give a session plane (at most 1024 × 1024) or take it away; the parameters that follow from it.
@@ -231,19 +182,20 @@ class Stream:
         followed, and people are told where the engine refuses it then. Raises `ParameterError`.
         """
         if self._port is None or self._port.gone:
-            self._asked[name] = picture
+            self.settings.ask_plane(name, picture)
             self.mend()
-            return self._parameters
+            return self.settings.parameters
         try:
             changes = await self._port.set_plane(name, picture)
         except EngineGone as gone:
             raise _interrupted(name, gone) from None
-        self._took_plane(name, picture, changes)
-        return self._parameters
+        self.settings.took_plane(name, picture, changes)
+        self.mend()
+        return self.settings.parameters
 
     def forget_plane(self, name: str) -> None:
         """One that still waits for an engine is not given to it."""
-        self._asked.pop(name, None)
+        self.settings.forget_plane(name)
 
     @property
     def planes(self) -> Mapping[str, Plane] | None:
@@ -260,7 +212,7 @@ class Stream:
             except EngineGone:
                 self._lost(self._port)
                 continue
-            self._results.put_nowait(None)
+            self._in_flight.end()
             return
 
     async def report(self, *, insight: bool = False) -> dict[str, Any]:
@@ -282,7 +234,7 @@ class Stream:
                 self._port.close()
         finally:
             self._supervisor.forget(self)
-            self._results.put_nowait(None)
+            self._in_flight.end()
 
     def mend(self) -> None:
         """A broken stream is tried again: its parameters are others, or somebody asked for it."""
@@ -297,65 +249,23 @@ class Stream:
 
         Raises `EngineGone`, or `ParameterError` where the engine refuses the parameters.
         """
-        given = self._parameters
-        auto = self.auto_size and not self.failures  # a size that may be too large is not tried twice
+        given = self.settings.parameters
+        auto = self.settings.auto_size and not self.failures  # a size that may be too large is not tried twice
         port, told = await engine.open(self.number, given, self.live, self, timeout, auto_size=auto)
-        for name, held in self._planes.items():
-            await port.set_plane(name, held.picture)
-        await self._catch_up(port, self._sized(given, told))
+        await self.settings.give_to(port, given, told)
         if self._closed:  # meanwhile
             port.close()
             return told
         self._reads = port.planes
         self._port, self._engine = port, engine
         if self.live:
-            self._pending.clear()
-        elif not await self._give_again(port):
+            self._in_flight.clear()
+        elif not await self._in_flight.give_again(port):
             raise EngineGone("it ended before it was ready")
         self._was_ready = True
         self._ready.set()
         self._announce()
         return told
-
-    def _sized(self, given: Parameters, told: dict[str, Any]) -> Parameters:
-        """Take the size over that the engine chose; the parameters with which it opened the stream."""
-        area, has = told.get("area"), given
-        if area is not None:
-            has = _at_area(given, int(area))
-            if self.auto_size:  # still
-                self._parameters = _at_area(self._parameters, int(area))
-                self._good = self._parameters, self._planes
-                self.on_other_parameters(self._parameters)
-        self.auto_size = False
-        return has
-
-    async def _catch_up(self, port: StreamLink, has: Parameters) -> None:
-        """Tell the engine, which has those parameters, what was changed while it opened the stream or before."""
-        while self._asked or self._parameters != has:
-            if self._asked:
-                has = has.replace(**await self._give_asked(port))
-            else:
-                has = self._parameters
-                await port.request(MessageType.PARAMETERS, has.to_dict())
-
-    async def _give_asked(self, port: StreamLink) -> dict[str, Any]:
-        """Give one of the planes that wait; the parameters that the engine changed for it."""
-        name, picture = next(iter(self._asked.items()))
-        changes: dict[str, Any] = {}
-        refusal = ""
-        try:
-            changes = await port.set_plane(name, picture)
-        except ParameterError as error:
-            refusal = f"{self.name}: {error}"
-        if name not in self._asked or self._asked[name] is not picture:
-            return changes  # meanwhile somebody asked for another, or for none
-        del self._asked[name]
-        if refusal:
-            self._supervisor.tell(refusal)
-        else:
-            self._took_plane(name, picture, changes)
-            self.on_other_parameters(self._parameters)
-        return changes
 
     async def proven(self, timeout: float) -> None:
         """Wait for the first result from this engine, or `timeout` where there is nothing to make one from."""
@@ -390,7 +300,7 @@ class Stream:
                 raise RunError(text)
             self.broken = text
             return f"{self.name}: {text}; change its parameters or restart the engine to try again"
-        if self.failures >= GO_BACK_AFTER and (self._is_unproven or self._asked):
+        if self.failures >= GO_BACK_AFTER and (self.settings.unproven or self.settings.waiting):
             return self._go_back()
         return ""
 
@@ -401,9 +311,9 @@ class Stream:
         """
         if not self._was_ready:
             self._failure = error
-        elif not self._is_unproven and not self.live:
+        elif not self.settings.unproven and not self.live:
             raise RunError(str(error))
-        if self._is_unproven:
+        if self.settings.unproven:
             return self._go_back()
         self.broken = str(error)
         self._announce()
@@ -412,60 +322,20 @@ class Stream:
     # -- for the link ---------------------------------------------------------------------------
 
     def on_result(self, link: StreamLink, message: Message) -> None:
-        self._results.put_nowait((link, message))  # bounded by the result slots
+        self._in_flight.arrive(link, message)
         self._announce()
 
     def on_drop(self, pts: int) -> None:
         self.dropped += 1
-        self._pending.pop(pts, None)
+        self._in_flight.drop(pts)
 
     # -------------------------------------------------------------------------------------------
 
     def _offer(self, picture: Picture) -> bool:
-        if not self.attached or self._port is None:
-            return False
-        if not self._port.offer(picture.image, picture.pts, read_by(self._port, picture)):
-            return False
-        self._pending[picture.pts] = picture
-        return True
-
-    async def _give_again(self, port: StreamLink) -> bool:
-        """The frames without a result, in order, before any new one. False when the process ended meanwhile."""
-        for picture in list(self._pending.values()):
-            while not port.gone and not port.offer(picture.image, picture.pts, read_by(port, picture)):
-                await self._wait_for_room(port)
-        return not port.gone
-
-    def _succeeded(self) -> None:
-        self.failures = 0
-        self._supervisor.succeeded()
-        self._results_since_change += 1
-        if self._results_since_change == PROVEN:
-            self._good = self._parameters, self._planes
-
-    def _took_plane(self, name: str, picture: np.ndarray | None, changes: Mapping[str, Any]) -> None:
-        """The engine has it, and changed those parameters for it."""
-        parameters = self._parameters.replace(**changes)
-        planes = {other: held for other, held in self._planes.items() if other != name}
-        if picture is not None:
-            planes[name] = HeldPlane(picture, {key: getattr(parameters, key) for key in changes})
-        self._changed_to(parameters, planes)
-
-    def _changed_to(self, parameters: Parameters, planes: dict[str, HeldPlane]) -> None:
-        self._parameters, self._planes = parameters, planes
-        self._results_since_change = 0
-        self.mend()
-
-    @property
-    def _is_unproven(self) -> bool:
-        """Whether there are other parameters or planes to go back to."""
-        parameters, planes = self._good
-        return self._parameters != parameters or self._planes is not planes
+        return self.attached and self._port is not None and self._in_flight.offer(self._port, picture)
 
     def _go_back(self) -> str:
-        self._parameters, self._planes = self._good
-        self._asked.clear()
-        self.on_other_parameters(self._parameters)
+        self.settings.go_back()
         return "the engine does not live with the last change; going back to the settings before"
 
     def _broke_the_protocol(self, port: StreamLink, error: BusError) -> None:
@@ -477,11 +347,8 @@ class Stream:
         if port is self._port and port.gone:
             self._ready.clear()
 
-    async def _wait_for_room(self, port: StreamLink) -> None:
-        port.room.clear()
-        if not port.gone:
-            await port.room.wait()
-        self._lost(port)
+    def _tell(self, line: str) -> None:
+        self._supervisor.tell(f"{self.name}: {line}")
 
     def _announce(self) -> None:
         self._changed.set()
@@ -493,16 +360,6 @@ class Stream:
                 await self._changed.wait()
         except TimeoutError:
             pass
-
-
-def _area(parameters: Parameters) -> int:
-    return parameters.width * parameters.height
-
-
-def _at_area(parameters: Parameters, area: int) -> Parameters:
-    """Of the same shape."""
-    width, height = model_size(parameters.width, parameters.height, area)
-    return parameters.replace(width=width, height=height)
 
 
 def _interrupted(field: str, gone: EngineGone) -> ParameterError:

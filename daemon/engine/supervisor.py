@@ -17,7 +17,7 @@ from typing import Any
 
 from driftcam.daemon.engine.link import EngineGone, EngineLink, Engines
 from driftcam.daemon.engine.state import EngineState, Timeouts, hangs, restart_delay, transition
-from driftcam.daemon.engine.stream import Stream
+from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.errors import RunError
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.bus import Message, MessageType
@@ -51,12 +51,12 @@ class Supervisor:
         self._engines, self._notify, self._timeouts = engines, notify, timeouts or Timeouts()
         self._link: EngineLink | None = None
         self._numbers = itertools.count(1)
-        self._proving: Stream | None = None
+        self._proving: SessionStream | None = None
         self._look = asyncio.Event()
         self._restart_asked = asyncio.Event()
         self._failures = 0
         self._size = ""  # what was told last of the size that the engine chose
-        self.streams: list[Stream] = []
+        self.streams: list[SessionStream] = []
         self.state = EngineState.STARTING
         self.reason = ""
         self.restarts = 0
@@ -64,13 +64,13 @@ class Supervisor:
         self.model = model
         self.engine: dict = {}
 
-    def open(self, name: str, parameters: Parameters, *, live: bool, auto_size: bool = False) -> Stream:
-        """A further stream; the engine takes it up as soon as it can (see `Stream.opened`).
+    def open(self, name: str, parameters: Parameters, *, live: bool, auto_size: bool = False) -> SessionStream:
+        """A further stream; the engine takes it up as soon as it can (see `SessionStream.opened`).
 
         Raises `ParameterError` for what its model cannot do.
         """
         self.check(parameters)
-        stream = Stream(next(self._numbers), name, parameters, live, self, auto_size=auto_size)
+        stream = SessionStream(next(self._numbers), name, parameters, live, self, auto_size=auto_size)
         self.streams.append(stream)
         self.look_again()
         return stream
@@ -117,7 +117,7 @@ class Supervisor:
 
     # -- for the streams ------------------------------------------------------------------------
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: SessionStream) -> None:
         """It was closed."""
         with contextlib.suppress(ValueError):
             self.streams.remove(stream)
@@ -127,7 +127,7 @@ class Supervisor:
         """A stream wants to be taken up."""
         self._look.set()
 
-    def pipeline_of(self, stream: Stream) -> str:
+    def pipeline_of(self, stream: SessionStream) -> str:
         """Which one the engine runs for it, as it last told; empty while that is not known."""
         return str(self.engine.get("pipelines", {}).get(str(stream.number), ""))
 
@@ -215,7 +215,7 @@ class Supervisor:
             await self._pause(delay)
         self._link = None
 
-    def _suspects(self) -> list[Stream]:
+    def _suspects(self) -> list[SessionStream]:
         """Whose fault the end may be."""
         if self._proving is not None:
             return [self._proving]
@@ -279,7 +279,7 @@ class Supervisor:
         self.state = transition(self.state, state)
 
 
-def next_to_attach(streams: Iterable[Stream]) -> Stream | None:
+def next_to_attach(streams: Iterable[SessionStream]) -> SessionStream | None:
     """The least suspected stream that waits to be taken up; of those the oldest."""
     waiting = [stream for stream in streams if not stream.attached and not stream.broken]
     return min(waiting, key=lambda stream: (stream.failures, stream.number), default=None)

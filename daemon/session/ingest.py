@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from driftcam.daemon import background
-from driftcam.daemon.engine.stream import Stream
+from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.frames import Picture, fitted
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import ParameterError, Parameters
@@ -104,7 +104,7 @@ class Ingest:
     def __init__(
         self,
         name: str,
-        stream: Stream,
+        stream: SessionStream,
         parameters: Callable[[], Parameters],
         wanted: Callable[[], Mapping[str, Plane]] = dict,
     ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from driftcam.daemon import background
-from driftcam.daemon.engine.stream import Stream
+from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result, keep_bars
 from driftcam.daemon.measure import Samples
@@ -51,13 +51,13 @@ class Session:
         self,
         name: str,
         parameters: Parameters,
-        stream: Stream,
+        stream: SessionStream,
         *,
         notify: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
-        stream.on_other_parameters = self.control.took_effect
+        stream.settings.on_other_parameters = self.control.took_effect
         self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted)
         self.closed = False
         self._sinks: list[Sink] = []

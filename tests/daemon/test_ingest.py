@@ -20,7 +20,7 @@ from driftcam.engines.api import ParameterError, Parameters
 WIDTH, HEIGHT = 96, 64
 
 
-class Stream:
+class SimulatedStream:
     """What comes out on the other side of the door."""
 
     def __init__(self, live: bool = True) -> None:
@@ -39,12 +39,12 @@ class Stream:
 
 
 @pytest_asyncio.fixture
-async def stream() -> Stream:
-    return Stream()
+async def stream() -> SimulatedStream:
+    return SimulatedStream()
 
 
 @pytest_asyncio.fixture
-async def door(stream: Stream) -> AsyncIterator[Ingest]:
+async def door(stream: SimulatedStream) -> AsyncIterator[Ingest]:
     door = Ingest("studio", stream, lambda: Parameters(width=WIDTH, height=HEIGHT))  # type: ignore[arg-type]
     yield door
     await door.close()
@@ -75,7 +75,7 @@ async def test_a_place_is_held_until_its_lease_ends_and_a_refusal_says_who_holds
 
 
 async def test_of_several_cameras_the_last_is_on_air_and_each_that_ends_gives_its_place_back(
-    door: Ingest, stream: Stream
+    door: Ingest, stream: SimulatedStream
 ) -> None:
     own = door.claim("webcam", yields=True)
     first, second = door.let_in("first"), door.let_in("second")
@@ -105,7 +105,7 @@ async def test_the_sound_is_that_of_the_lease_on_air(door: Ingest) -> None:
     assert door.on_air is own
 
 
-async def test_a_frame_as_the_model_wants_it_goes_through_as_it_is(door: Ingest, stream: Stream) -> None:
+async def test_a_frame_as_the_model_wants_it_goes_through_as_it_is(door: Ingest, stream: SimulatedStream) -> None:
     frame = picture()
     assert door.claim("camera").offer(frame)
     assert stream.pictures[0].image is frame.image
@@ -115,7 +115,7 @@ async def test_a_frame_as_the_model_wants_it_goes_through_as_it_is(door: Ingest,
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (300, 200)])
 @pytest.mark.parametrize("channels", [3, 4])
 async def test_borrowed_memory_is_read_once_and_given_back(
-    door: Ingest, stream: Stream, size: tuple[int, int], channels: int
+    door: Ingest, stream: SimulatedStream, size: tuple[int, int], channels: int
 ) -> None:
     frame, released = picture(0, size, channels), []
     frame.image[..., :3] = (10, 20, 30)
@@ -132,7 +132,7 @@ async def test_borrowed_memory_is_read_once_and_given_back(
 
 
 async def test_while_one_is_fitted_the_newest_waits_and_the_others_are_dropped_and_counted(
-    door: Ingest, stream: Stream
+    door: Ingest, stream: SimulatedStream
 ) -> None:
     released: list[int] = []
     with door.claim("bus") as lease:
@@ -145,7 +145,9 @@ async def test_while_one_is_fitted_the_newest_waits_and_the_others_are_dropped_a
     assert stream.dropped + len(seen) == door.rate.total == 6
 
 
-async def test_a_frame_that_is_being_fitted_when_its_lease_ends_is_left_out(door: Ingest, stream: Stream) -> None:
+async def test_a_frame_that_is_being_fitted_when_its_lease_ends_is_left_out(
+    door: Ingest, stream: SimulatedStream
+) -> None:
     released: list[bool] = []
     with door.claim("bus") as lease:
         lease.offer(picture(1, (640, 480)), lambda: released.append(True))
@@ -156,7 +158,7 @@ async def test_a_frame_that_is_being_fitted_when_its_lease_ends_is_left_out(door
 
 
 async def test_where_every_frame_counts_the_source_waits_and_times_are_kept() -> None:
-    stream = Stream(live=False)
+    stream = SimulatedStream(live=False)
     stream.free.clear()
     door = Ingest("clip", stream, lambda: Parameters(width=WIDTH, height=HEIGHT))  # type: ignore[arg-type]
     lease = door.claim("clip:a.mp4")

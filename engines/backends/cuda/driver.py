@@ -13,7 +13,7 @@ import numpy as np
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.cuda.kernels import kept_kernels
 
-Stream = Any
+CudaStream = Any
 Event = Any
 Kernel = Any
 Graph = Any
@@ -65,37 +65,37 @@ class Driver(Protocol):
     def free_memory(self) -> int:
         """Bytes."""
 
-    def stream(self) -> Stream: ...
+    def stream(self) -> CudaStream: ...
 
-    def foreign_stream(self, handle: int) -> Stream: ...
+    def foreign_stream(self, handle: int) -> CudaStream: ...
 
-    def handle(self, stream: Stream) -> int:
+    def handle(self, stream: CudaStream) -> int:
         """What other libraries call the stream."""
 
     def event(self) -> Event:
         """One that counts as having happened until it is recorded."""
 
-    def record(self, event: Event, stream: Stream) -> None: ...
+    def record(self, event: Event, stream: CudaStream) -> None: ...
 
-    def wait(self, stream: Stream, event: Event) -> None:
+    def wait(self, stream: CudaStream, event: Event) -> None:
         """Later work of `stream` starts after `event`."""
 
     def finish(self, event: Event) -> None:
         """Wait here for `event`."""
 
-    def copy(self, to: Memory, source: Memory, stream: Stream) -> None:
+    def copy(self, to: Memory, source: Memory, stream: CudaStream) -> None:
         """All of `source`."""
 
     def kernel(self, name: str, size: tuple[int, int], arguments: Sequence[Any]) -> Kernel:
         """A kernel of `kernels.py` with one thread for each of `size` (columns, rows), ready to launch;
         whole numbers are 32 bit, as are those with a point."""
 
-    def launch(self, kernel: Kernel, stream: Stream) -> None: ...
+    def launch(self, kernel: Kernel, stream: CudaStream) -> None: ...
 
-    def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> Graph:
         """What `work` enqueues on `stream`, not run. Raises `CaptureError`."""
 
-    def replay(self, graph: Graph, stream: Stream) -> None: ...
+    def replay(self, graph: Graph, stream: CudaStream) -> None: ...
 
 
 BLOCK = (16, 16)
@@ -168,40 +168,40 @@ class CudaDriver:
         self._checked((status,))
         return int(free)
 
-    def stream(self) -> Stream:
+    def stream(self) -> CudaStream:
         return self._card.create_stream(options=self._core.StreamOptions(nonblocking=True))
 
-    def foreign_stream(self, handle: int) -> Stream:
+    def foreign_stream(self, handle: int) -> CudaStream:
         return self._core.Stream.from_handle(handle)
 
-    def handle(self, stream: Stream) -> int:
+    def handle(self, stream: CudaStream) -> int:
         return int(stream.handle)
 
     def event(self) -> Event:
         # A thread that waits sleeps: a spinning one would take a core from whoever makes the noise.
         return self._card.create_event(self._core.EventOptions(blocking_sync=True))
 
-    def record(self, event: Event, stream: Stream) -> None:
+    def record(self, event: Event, stream: CudaStream) -> None:
         stream.record(event)
 
-    def wait(self, stream: Stream, event: Event) -> None:
+    def wait(self, stream: CudaStream, event: Event) -> None:
         stream.wait(event)
 
     def finish(self, event: Event) -> None:
         event.sync()
 
-    def copy(self, to: Memory, source: Memory, stream: Stream) -> None:
+    def copy(self, to: Memory, source: Memory, stream: CudaStream) -> None:
         self._checked(self._api.cuMemcpyAsync(to.pointer, source.pointer, source.size, stream.handle))
 
     def kernel(self, name: str, size: tuple[int, int], arguments: Sequence[Any]) -> Kernel:
         config = self._core.LaunchConfig(grid=grid_of(size), block=BLOCK)
         return self._code.get_kernel(name), config, tuple(map(_argument, arguments))
 
-    def launch(self, kernel: Kernel, stream: Stream) -> None:
+    def launch(self, kernel: Kernel, stream: CudaStream) -> None:
         code, config, arguments = kernel
         self._core.launch(stream, config, code, *arguments)
 
-    def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> Graph:
         builder = stream.create_graph_builder()
         try:
             builder.begin_building("thread_local")
@@ -215,7 +215,7 @@ class CudaDriver:
         finally:
             builder.close()
 
-    def replay(self, graph: Graph, stream: Stream) -> None:
+    def replay(self, graph: Graph, stream: CudaStream) -> None:
         graph.launch(stream)
 
     def _checked(self, result: Sequence[Any], size: int = 0) -> Any:

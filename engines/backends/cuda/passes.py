@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from driftcam.engines.backends.cuda.driver import CaptureError, Driver, Memory, Stream
+from driftcam.engines.backends.cuda.driver import CaptureError, CudaStream, Driver, Memory
 
 _log = logging.getLogger(__name__)
 
-Work = Callable[[Sequence[Memory], Memory, Stream], None]
+Work = Callable[[Sequence[Memory], Memory, CudaStream], None]
 """work(inputs, output, stream) enqueues the same work for the same memory every time."""
 
 
@@ -49,7 +49,7 @@ class Slot:
     def staged(self) -> list[np.ndarray]:
         return [staging.opened() for staging in self._staging]
 
-    def copy_in(self, driver: Driver, stream: Stream) -> None:
+    def copy_in(self, driver: Driver, stream: CudaStream) -> None:
         for to, staging in zip(self.inputs, self._staging, strict=True):
             driver.copy(to, staging, stream)
 

@@ -23,7 +23,7 @@ from driftcam.engines.backends.base import (
     preferred,
     to_frame,
 )
-from driftcam.engines.backends.cuda.driver import CudaDriver, Driver, Kernel, Memory, Stream
+from driftcam.engines.backends.cuda.driver import CudaDriver, CudaStream, Driver, Kernel, Memory
 from driftcam.engines.backends.cuda.passes import Lanes, Pass
 from driftcam.engines.backends.folders import engines_folder
 from driftcam.engines.backends.network import UNIT, NetworkSpec, Ranges
@@ -174,7 +174,7 @@ class TensorRtNetwork:
         self._work(memories[:-1], memories[-1], stream)
         return result if self._is_frame(self._runner.output) else result.float()
 
-    def _work(self, inputs: Sequence[Memory], output: Memory, stream: Stream) -> None:
+    def _work(self, inputs: Sequence[Memory], output: Memory, stream: CudaStream) -> None:
         """What the card does between the copies: kernel, engine, kernel."""
         memories = dict(zip((*self._spec.inputs, self._runner.output), (*inputs, output), strict=True))
         for name in self._spec.inputs:

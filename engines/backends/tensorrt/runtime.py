@@ -17,7 +17,7 @@ from torch import Tensor
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.backends.base import Shapes
-from driftcam.engines.backends.cuda.driver import Driver, Memory, Stream
+from driftcam.engines.backends.cuda.driver import CudaStream, Driver, Memory
 from driftcam.engines.backends.tensorrt.library import Library
 from driftcam.engines.backends.tensorrt.memory import resident_weights
 
@@ -72,7 +72,7 @@ class Runner:
         context.set_device_memory(scratch.pointer, scratch.size)
         return Context(context, self._driver, self._name, scratch)
 
-    def refit(self, weights: Mapping[str, Tensor], stream: Stream) -> None:
+    def refit(self, weights: Mapping[str, Tensor], stream: CudaStream) -> None:
         """Replace weights by name, in the order of `stream`, on which alone the engine runs: what is enqueued later has
         the new ones. Their values lie in the computer's memory and are not needed afterwards.
 
@@ -174,7 +174,7 @@ class Context:
         """Of an input or the output."""
         return tuple(self._context.get_tensor_shape(name))
 
-    def enqueue(self, memories: Mapping[str, Memory], stream: Stream) -> None:
+    def enqueue(self, memories: Mapping[str, Memory], stream: CudaStream) -> None:
         """Run on `stream` with inputs and output in `memories`."""
         for name, memory in memories.items():
             self._context.set_tensor_address(name, memory.pointer)

@@ -51,7 +51,7 @@ class Event:
 
 
 @dataclass
-class Stream:
+class CudaStream:
     name: str
     clock: Clock = field(default_factory=dict)
     queue: list[tuple[Callable[[], bool], Callable[[], None]]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class SimulatedDriver:
     def __init__(self, shim: ctypes.CDLL | None = None, seed: int = 0, memory: int = 8 << 30) -> None:
         self._shim, self._random = shim, random.Random(seed)
         self.noise = np.random.default_rng(seed)
-        self._streams: list[Stream] = []
+        self._streams: list[CudaStream] = []
         self._host: Clock = {HOST: 0}
         self._capturing: list[Work] | None = None
         self._memory = memory
@@ -98,20 +98,20 @@ class SimulatedDriver:
     def free_memory(self) -> int:
         return self._memory
 
-    def stream(self) -> Stream:
-        self._streams.append(Stream(f"stream {len(self._streams)}"))
+    def stream(self) -> CudaStream:
+        self._streams.append(CudaStream(f"stream {len(self._streams)}"))
         return self._streams[-1]
 
-    def handle(self, stream: Stream) -> int:
+    def handle(self, stream: CudaStream) -> int:
         return self._streams.index(stream)
 
-    def by_handle(self, handle: int) -> Stream:
+    def by_handle(self, handle: int) -> CudaStream:
         return self._streams[handle]
 
     def event(self) -> Event:
         return Event()
 
-    def record(self, event: Event, stream: Stream) -> None:
+    def record(self, event: Event, stream: CudaStream) -> None:
         recording = event.last = Recording(self._tick(stream), False)
 
         def run() -> None:
@@ -119,7 +119,7 @@ class SimulatedDriver:
 
         stream.queue.append((lambda: True, run))
 
-    def wait(self, stream: Stream, event: Event) -> None:
+    def wait(self, stream: CudaStream, event: Event) -> None:
         recording = event.last
         _join(stream.clock, recording.clock)
         stream.queue.append((lambda: recording.happened, lambda: None))
@@ -129,7 +129,7 @@ class SimulatedDriver:
             self._step()
         _join(self._host, event.last.clock)
 
-    def copy(self, to: SimulatedMemory, source: SimulatedMemory, stream: Stream) -> None:
+    def copy(self, to: SimulatedMemory, source: SimulatedMemory, stream: CudaStream) -> None:
         def run() -> None:
             to.host[: source.size] = source.host
 
@@ -141,11 +141,11 @@ class SimulatedDriver:
         values = [*grid_of(size), *BLOCK, *map(_typed, arguments)]
         return Work([memories[0], *memories[2:]], [memories[1]], lambda: function(*values))
 
-    def launch(self, kernel: Work, stream: Stream) -> None:
+    def launch(self, kernel: Work, stream: CudaStream) -> None:
         self.launches += 1
         self.enqueue(stream, kernel)
 
-    def capture(self, stream: Stream, work: Callable[[], None]) -> list[Work]:
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> list[Work]:
         if self.refuses_capture:
             raise CaptureError("operation not permitted when stream is capturing")
         self._capturing = []
@@ -153,14 +153,14 @@ class SimulatedDriver:
         graph, self._capturing = self._capturing, None
         return graph
 
-    def replay(self, graph: list[Work], stream: Stream) -> None:
+    def replay(self, graph: list[Work], stream: CudaStream) -> None:
         self.replays += 1
         for work in graph:
             self.enqueue(stream, work)
 
     # -- order --------------------------------------------------------------------------------------
 
-    def enqueue(self, stream: Stream, work: Work) -> None:
+    def enqueue(self, stream: CudaStream, work: Work) -> None:
         if self._capturing is not None:
             self._capturing.append(work)
             return
@@ -188,7 +188,7 @@ class SimulatedDriver:
         _, run = self._random.choice(ready).queue.pop(0)
         run()
 
-    def _tick(self, stream: Stream) -> Clock:
+    def _tick(self, stream: CudaStream) -> Clock:
         _join(stream.clock, self._host)  # work starts after the call that enqueued it
         stream.clock[stream.name] = stream.clock.get(stream.name, 0) + 1
         return dict(stream.clock)

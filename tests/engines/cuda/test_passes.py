@@ -10,7 +10,7 @@ import pytest
 
 from driftcam.engines.backends.cuda.driver import out_of_memory
 from driftcam.engines.backends.cuda.passes import Lanes, Pass, Slot
-from tests.engines.cuda.simulated import Race, SimulatedDriver, SimulatedMemory, Stream, Work
+from tests.engines.cuda.simulated import CudaStream, Race, SimulatedDriver, SimulatedMemory, Work
 
 SIZE = 24
 
@@ -18,7 +18,7 @@ SIZE = 24
 def adding(driver: SimulatedDriver):
     """Work whose result tells its inputs."""
 
-    def work(inputs: Sequence[SimulatedMemory], output: SimulatedMemory, stream: Stream) -> None:
+    def work(inputs: Sequence[SimulatedMemory], output: SimulatedMemory, stream: CudaStream) -> None:
         def run() -> None:
             output.host[:] = inputs[0].host + 3 * inputs[1].host
 
