@@ -21,14 +21,13 @@ from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
-from driftcam.daemon.session.feed import feed
+from driftcam.daemon.session.feed import feed, open_loosely
 from driftcam.daemon.session.recordings import Recordings
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.sources import Source
-from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.memory import peak_memory_mb
@@ -180,6 +179,8 @@ class _Run:
         self._source_spec, self._sink_specs = parse_source(options.source), [parse_sink(text) for text in options.sinks]
         _check_together(self._source_spec, self._sink_specs)
         parse_listen(options.listen)
+        self._source: Source | None = None  # from when it is open until it is fed
+        self._stop_source = threading.Event()
         self._sinks: list[Sink] = []
         self._web: Web | None = None
         self._failure: RunError | None = None  # of the first sink that failed
@@ -192,7 +193,7 @@ class _Run:
     async def open(self) -> None:
         """Everything else that can be wrong with the options is found here."""
         options, sink_specs = self._options, self._sink_specs
-        self._source: Source = await asyncio.to_thread(open_source, self._source_spec, self._notify_from_thread)
+        self._source = await open_loosely(self._source_spec, self._notify_from_thread, self._stop_source)
         info = self._source.info
         self._live = not (info.waits and any(spec.kind == "file" for spec in sink_specs))
         self._core.sessions.auto_size = options.size == "auto" or (options.size is None and self._live)
@@ -202,6 +203,7 @@ class _Run:
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
         self._lease = self._session.ingest.claim(options.source, yields=True)
         self._lease.sound = self._source.sound
+        self._frames = None if self._live else info.frames
         self._session.on_sink_failure = self._sink_failed
         for spec in sink_specs:
             if spec.kind == "page":
@@ -222,6 +224,8 @@ class _Run:
         await self._move_frames(session)
         if self._failure is not None:
             raise self._failure
+        if not session.delivered and not self._stop.is_set():
+            raise RunError(f"no picture came from {self._source_spec}; nothing was written")
         engine = await session.report()
         pid = supervisor.pid
         memory = {"daemon": peak_memory_mb(), "engine": peak_memory_mb(pid) if pid else None}
@@ -245,15 +249,16 @@ class _Run:
 
     async def _move_frames(self, session: Session) -> None:
         """Until the source ends, `frames` were delivered, the run is stopped, or nobody is left to see them."""
-        stop_source = threading.Event()
+        assert self._source is not None
+        source, self._source = self._source, None
         session.listen(self._after_result)
-        feeding = asyncio.create_task(feed(self._source, session, self._lease, stop_source, self._options.frames))
+        feeding = asyncio.create_task(feed(source, session, self._lease, self._stop_source, self._options.frames))
         stopping = asyncio.create_task(self._stop.wait())
         done = asyncio.create_task(self._enough.wait())
         ends: list[asyncio.Future] = [self._core.alive, session.ended, done]
         try:
             await _first_of(*ends, stopping, feeding)
-            stop_source.set()
+            self._stop_source.set()
             if stopping.done() and not any(end.done() for end in ends):
                 # What is on its way still arrives: a clip's file ends with the last frame that was read.
                 await asyncio.wait(ends, timeout=STOP_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
@@ -261,13 +266,16 @@ class _Run:
                 if end.done() and (error := end.exception()) is not None:
                     raise error
         finally:
-            stop_source.set()
+            self._stop_source.set()
             for task in (stopping, done, feeding):
                 task.cancel()
             await asyncio.gather(stopping, done, feeding, return_exceptions=True)
 
     async def close(self) -> None:
         """Free everything, whatever happened before."""
+        self._stop_source.set()
+        if self._source is not None:
+            self._source.close()
         try:
             await self._close_sinks()
         finally:
@@ -324,7 +332,7 @@ class _Run:
         return self._core.notices[-1] if self._core.notices else "waiting for the first picture"
 
     def _progress(self, session: Session) -> None:
-        total = self._options.frames or (None if self._live else self._source.info.frames)
+        total = self._options.frames or self._frames
         self._on_progress(Progress(session.delivered, total, session.rate.value(time.monotonic())))
 
     def _notify_from_thread(self, line: str) -> None:

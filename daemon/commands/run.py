@@ -15,6 +15,8 @@ from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.engine_options import BACKENDS, PIPELINES, PRECISIONS, EngineOptions
 from driftcam.engines.api.model_files import SOLVERS, ModelFiles, parse_loras
 
+STOPPED = 1  # exit status of a run that was ended before there was anything
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser("run", help="from a source, through the model, into sinks")
@@ -84,7 +86,7 @@ def main(arguments: argparse.Namespace) -> int:
         progress.clear()
         print(f"driftcam: {line}", file=sys.stderr, flush=True)
 
-    async def until_signal() -> None:
+    async def until_signal() -> int:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -97,13 +99,16 @@ def main(arguments: argparse.Namespace) -> int:
             on_page=lambda address: say(f"the page is at {address}"),
         )
         _write_report(arguments.report, report.to_dict())
+        if not report.frames:
+            say("stopped before the first picture; nothing was written")
+            return STOPPED
         say(f"{report.frames} frames at {report.fps:.1f} fps")
+        return 0
 
     try:
-        asyncio.run(until_signal())
+        return asyncio.run(until_signal())
     finally:
         progress.clear()
-    return 0
 
 
 def _write_report(path: Path | None, report: dict) -> None:

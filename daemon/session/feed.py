@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Iterator
 
+from driftcam.daemon.config.specs import Spec
 from driftcam.daemon.frames import Picture
+from driftcam.daemon.loose import LooseThread
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sources import Source
+from driftcam.daemon.sources.opening import open_source
+
+LOOK_S, LEAVE_S = 0.25, 0.7  # how often a source that brings nothing is asked, and how long it has to stop
+
+log = logging.getLogger("driftcam")
+
+
+async def open_loosely(spec: Spec, notify: Callable[[str], None], stop: threading.Event) -> Source:
+    """As `open_source`, in a thread that is left behind when this is cancelled; `stop` is set then."""
+    thread = LooseThread("driftcam-open")
+    try:
+        return await thread.call(_open, spec, notify, stop)
+    except asyncio.CancelledError:
+        stop.set()
+        raise
+    finally:
+        thread.end()
+
+
+def _open(spec: Spec, notify: Callable[[str], None], stop: threading.Event) -> Source:
+    """In the thread."""
+    source = open_source(spec, notify, stop)
+    if stop.is_set():
+        source.close()
+    return source
 
 
 async def feed(
@@ -46,17 +73,26 @@ async def _pictures(
     source: Source, session: Session, lease: Lease, stop: threading.Event
 ) -> AsyncGenerator[Picture, None]:
     """Frames at the model's size."""
-    loop = asyncio.get_running_loop()
     frames = iter(source.frames(stop, paced=session.live))
-    thread = ThreadPoolExecutor(1, thread_name_prefix="driftcam-source")
+    thread = LooseThread("driftcam-source")
     try:
-        while (picture := await loop.run_in_executor(thread, _next, frames, session, lease)) is not None:
+        while (picture := await _unless(stop, thread.call(_next, frames, session, lease))) is not None:
             yield picture
     finally:
         stop.set()
-        closing = getattr(frames, "close", lambda: None)
-        await asyncio.shield(loop.run_in_executor(thread, closing))
-        thread.shutdown(wait=False)
+        closed = thread.call(getattr(frames, "close", lambda: None))
+        thread.end()
+        if not (await asyncio.shield(asyncio.wait([closed], timeout=LEAVE_S)))[0]:
+            closed.cancel()
+            log.warning("%s does not stop: it is left behind", lease.holder)
+
+
+async def _unless(stop: threading.Event, coming: asyncio.Future[Picture | None]) -> Picture | None:
+    """What comes, or None when `stop` was set before."""
+    while not (await asyncio.wait([coming], timeout=LOOK_S))[0]:
+        if stop.is_set():
+            return None
+    return coming.result()
 
 
 def _next(frames: Iterator[Picture], session: Session, lease: Lease) -> Picture | None:

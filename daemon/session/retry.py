@@ -13,24 +13,30 @@ from pathlib import Path
 from driftcam.daemon.config.specs import Spec
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.pictures import read_picture
-from driftcam.daemon.session.feed import feed
+from driftcam.daemon.session.feed import feed, open_loosely
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.sources import Source
-from driftcam.daemon.sources.opening import open_source
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.planes import STYLE_PICTURE
 from driftcam.engines.api.sizes import model_size
 
 log = logging.getLogger("driftcam")
 RETRY_FIRST, RETRY_MOST = 1.0, 15.0
+SOURCE_RETRY_MOST = 1.0  # a source that is there again is seen again soon
 LOOK_EVERY = 1.0
 USUAL_FPS = 30.0
 
 
 class Retrying(ABC):
-    """Something that is opened, used until it fails, and opened again. `close` ends that."""
+    """Something that is opened, used until it fails, and opened again. `close` ends that.
+
+    Attributes:
+        most: the longest wait between two tries, in seconds.
+    """
+
+    most = RETRY_MOST
 
     def __init__(self, name: str, notify: Callable[[str], None]) -> None:
         self.name, self._notify = name, notify
@@ -57,7 +63,7 @@ class Retrying(ABC):
                     log.exception("%s failed", self.name)
                     self._notify(f"{self.name}: a mistake of Driftcam ({told}); its log says more; trying again")
             await asyncio.sleep(delay)
-            delay = min(2 * delay, RETRY_MOST)
+            delay = min(2 * delay, self.most)
 
     @abstractmethod
     async def _use(self) -> None:
@@ -69,6 +75,8 @@ class Retrying(ABC):
 
 class RetryingSource(Retrying):
     """Gives a session its frames. `size` is the model's; None follows the source's shape."""
+
+    most = SOURCE_RETRY_MOST
 
     def __init__(
         self, spec: Spec, session: Session, size: tuple[int, int] | None, notify: Callable[[str], None]
@@ -82,14 +90,23 @@ class RetryingSource(Retrying):
         self._lease.end()
 
     async def _use(self) -> None:
-        source: Source = await asyncio.to_thread(open_source, self._spec, self._notify_from_thread)
+        stop = threading.Event()
+        source = await open_loosely(self._spec, self._notify_from_thread, stop)
+        try:
+            await self._adopt(source)
+        except BaseException:
+            source.close()
+            raise
+        await feed(source, self._session, self._lease, stop, last=False)
+
+    async def _adopt(self, source: Source) -> None:
+        """The session takes its shape and its sound."""
         session = self._session
         have = session.control.parameters
         width, height = self._size or model_size(source.info.width, source.info.height, have.width * have.height)
         if (have.width, have.height) != (width, height):
             await session.control.change({"width": width, "height": height})
         self._lease.sound = source.sound
-        await feed(source, session, self._lease, threading.Event(), last=False)
 
 
 class RetryingSink(Retrying):

@@ -35,9 +35,12 @@ class Source(Protocol):
     `frames` blocks for the next frame and ends soon after `stop` is set, or at the end of the material.
     With `paced` frames come in real time, the material being repeated; without, as fast as they are taken.
     It frees everything it opened when it ends or is closed. `sound` is written while frames are taken.
+    `close` does so where `frames` was never begun.
     """
 
     info: SourceInfo
     sound: Sound | None
 
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]: ...
+
+    def close(self) -> None: ...

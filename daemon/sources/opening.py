@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from driftcam.daemon.config.specs import Spec, area_option, device_number, fps_option, size_option
 from driftcam.daemon.sources import Source
 
 
-def open_source(spec: Spec, notify: Callable[[str], None]) -> Source:
-    """Blocking. Raises `ParameterError` with one clear line. `notify` is called from the source's thread."""
+def open_source(spec: Spec, notify: Callable[[str], None], stop: threading.Event | None = None) -> Source:
+    """Blocking, until `stop` is set where that can be helped. `notify` is called from the source's thread.
+
+    Raises `ParameterError` with one clear line.
+    """
     if spec.kind == "clip":
         from driftcam.daemon.sources.clip import ClipSource
 
-        return ClipSource(spec.argument, notify)
+        return ClipSource(spec.argument, notify, stop)
     if spec.kind == "url":
         from driftcam.daemon.sources.url import UrlSource
 
-        return UrlSource(spec.argument, notify)
+        return UrlSource(spec.argument, notify, stop)
     if spec.kind == "webcam":
         from driftcam.daemon.sources.webcam import CaptureFormat, WebcamSource
 

@@ -37,6 +37,9 @@ class PatternSource:
             yield Picture(draw(number), captured if paced else due, captured)
             number += 1
 
+    def close(self) -> None:
+        pass
+
 
 def draw(number: int) -> np.ndarray:
     """Frame `number` of the pattern."""

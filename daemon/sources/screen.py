@@ -70,6 +70,9 @@ class ScreenSource:
                     lost = True
                 stop.wait(RETRY_S)
 
+    def close(self) -> None:
+        pass
+
     def _box(self, grabber: Any) -> dict[str, int]:
         monitors = grabber.monitors
         if self._number >= len(monitors):

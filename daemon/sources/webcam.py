@@ -68,7 +68,7 @@ class WebcamSource:
         self._capture = opener(index, self._asked)
         image = self._read()
         if image is None:
-            self._close()
+            self.close()
             advice = f"there is no camera that gives pictures at /dev/video{index}; is it plugged in, free and allowed?"
             raise ParameterError("source", f"webcam:{index}", advice)
         height, width = image.shape[:2]
@@ -92,11 +92,16 @@ class WebcamSource:
                 if not lost:
                     self._notify(f"webcam:{self._index}: the camera is gone; waiting for it to come back")
                     lost = True
-                self._close()
+                self.close()
                 stop.wait(RETRY_S)
                 self._capture = None if stop.is_set() else self._opener(self._index, self._asked)
         finally:
-            self._close()
+            self.close()
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
 
     def _read(self) -> Any:
         """The next frame as RGB, or None."""
@@ -107,11 +112,6 @@ class WebcamSource:
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if there and image.size else None
         except cv2.error:  # a driver that gave up in the middle of a frame
             return None
-
-    def _close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
 
 def fourcc_of(capture: Any) -> str:
