@@ -30,6 +30,30 @@ class Samples:
         return float(np.median(newest)) if newest else 0.0
 
 
+class Patience:
+    """How long a silence may last before it means something: several times the longest of the last pauses. Pure.
+
+    `least`, `usual`: seconds at least, and the pause that is expected before any was seen. The clock is passed in.
+    """
+
+    PAUSES, TIMES = 8, 2.5
+
+    def __init__(self, least: float, usual: float = 0.0) -> None:
+        self._least = least
+        self._pauses: deque[float] = deque([usual], maxlen=self.PAUSES)
+        self._last: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return max(self._least, self.TIMES * max(self._pauses))
+
+    def came(self, now: float) -> None:
+        """Something came at `now`, in seconds."""
+        if self._last is not None:
+            self._pauses.append(now - self._last)
+        self._last = now
+
+
 def is_stopped(pid: int) -> bool:
     """Whether a signal has stopped a process; False where the system does not say."""
     try:

@@ -7,7 +7,7 @@ import time
 
 
 class Pace:
-    """Waits until the moment of each frame. Who is late goes on from there instead of hurrying."""
+    """The moment of each frame. Who is late goes on from there instead of hurrying."""
 
     LATE = 200_000_000
 
@@ -17,10 +17,14 @@ class Pace:
 
     def wait(self, due: int) -> None:
         """Until `due` ns after the first frame, or until stopped."""
+        self._stop.wait(max(0, self.of(due) - time.monotonic_ns()) / 1e9)
+
+    def of(self, due: int) -> int:
+        """CLOCK_MONOTONIC ns of the frame that is `due` ns after the first one; from now on, if that was long ago."""
         now = time.monotonic_ns()
         if self._start is None or now - self._start - due > self.LATE:
             self._start = now - due
-        self._stop.wait(max(0, self._start + due - now) / 1e9)
+        return self._start + due
 
     def moment(self, due: int) -> int:
         """CLOCK_MONOTONIC ns of `due` ns after the first frame; now, as long as there was none."""

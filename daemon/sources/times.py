@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 SECOND = 1_000_000_000
 SLIP = SECOND // 10  # ns that a picture's time may fall behind the one before without being a jump
 STUCK = 3  # pictures in a row whose time does not rise are a jump all the same
 VOUCH = SECOND  # the most from one packet of sound to the next that shows that the time between has passed
 NEAR = 5 * SECOND  # the most between sound and pictures that lie side by side in a file
+FOLLOW = 2 * SECOND  # a longer step of a live stream's times is a jump
+SILENCE, HABIT = SECOND // 2, 30 * SECOND  # what counts as one between bursts, and for how long it is remembered
+HURRY = 98  # percent of a step, in a burst
 
 
 class Timeline:
@@ -59,3 +64,75 @@ class Timeline:
                 return None
         self._heard = time
         return time
+
+
+class Lead:
+    """How far a stream's own times have run ahead of the clock since it began, or since they jumped. Pure.
+
+    A live stream cannot be ahead by more than its sender had kept; a file that is fetched is ahead by what was fetched.
+    """
+
+    def __init__(self) -> None:
+        self._stamp = self._at = 0
+        self._first: tuple[int, int] | None = None
+        self.ns = 0
+
+    def came(self, stamp: int, at: int) -> None:
+        """Something with this stamp came at `at`, both in ns."""
+        if self._first is None or abs(stamp - self._stamp) > FOLLOW:
+            self._first = stamp, at
+        self._stamp = stamp
+        self.ns = (stamp - self._first[0]) - (at - self._first[1])
+
+
+class Playout:
+    """When the pictures of a stream are shown. Pure: the clock is passed in, in ns.
+
+    What comes alone is shown when it comes, whatever its time says. What waits in a burst is shown in the steps of its
+    own times, where they can be `trusted`, or else of the pace at which pictures came; a little quicker, so that what
+    is held back for nothing melts. It is held no longer than `hold`, or than the sender's habit of falling silent: two
+    silences make one, so that after a single jam the newest picture counts.
+
+    Args:
+        step: usual ns from picture to picture.
+        hold: at least so many ns a picture may be held back.
+        trusted: the stream brings times of its own.
+    """
+
+    def __init__(self, step: int, hold: int, *, trusted: bool) -> None:
+        self._step, self._least, self._trusted = step, hold, trusted
+        self._stamp: int | None = None
+        self._due: int | None = None
+        self._arrivals: deque[int] = deque(maxlen=64)
+        self._silences: deque[tuple[int, int]] = deque()  # when they ended, and how long they were
+
+    @property
+    def hold(self) -> int:
+        """The longest that a picture is held back, in ns."""
+        longest = sorted(length for _, length in self._silences)[-2:]
+        return max(self._least, longest[0] if len(longest) == 2 else 0)
+
+    def due(self, stamp: int | None, arrived: int, *, waiting: bool) -> int:
+        """The moment of a live picture. `waiting`: others have come behind it."""
+        self._note(arrived)
+        step = self._advance(stamp)
+        if self._due is None or not waiting:
+            self._due = arrived
+        else:
+            self._due = min(max(self._due + step * HURRY // 100, arrived), arrived + self.hold)
+        return self._due
+
+    def _advance(self, stamp: int | None) -> int:
+        before, self._stamp = self._stamp, stamp
+        if self._trusted and stamp is not None and before is not None and 0 < stamp - before <= FOLLOW:
+            return stamp - before
+        if self._trusted or len(self._arrivals) < 2:
+            return self._step
+        return (self._arrivals[-1] - self._arrivals[0]) // (len(self._arrivals) - 1)
+
+    def _note(self, arrived: int) -> None:
+        if self._arrivals and (silence := arrived - self._arrivals[-1]) >= SILENCE:
+            self._silences.append((arrived, silence))
+        while self._silences and arrived - self._silences[0][0] > HABIT:
+            self._silences.popleft()
+        self._arrivals.append(arrived)

@@ -1,125 +1,155 @@
-"""A stream or a file at an address: RTSP cameras, MPEG-TS over UDP, HLS, files over HTTP."""
+"""A stream or a file at an address: RTSP and HTTP cameras, MPEG-TS over UDP, HLS, files over HTTP."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
 
 from driftcam.daemon.frames import Picture
-from driftcam.daemon.sound import Chunk, Sound
+from driftcam.daemon.measure import Patience
+from driftcam.daemon.sound import RATE, Chunk, Sound
 from driftcam.daemon.sources import SourceInfo
-from driftcam.daemon.sources.media import frame_rate, play, reason, upright, video_stream
-from driftcam.daemon.sources.pacing import Pace
+from driftcam.daemon.sources.media import (
+    EARLY_SOUNDS,
+    decoded,
+    frame_rate,
+    hear_all,
+    in_ns,
+    pieces,
+    reason,
+    stamp_of,
+    upright,
+)
+from driftcam.daemon.sources.reception import Reception
+from driftcam.daemon.sources.ways import AsItComes, AtOwnSpeed, Way
 from driftcam.engines.api import ParameterError
 
 OPEN_S, READ_S = 10.0, 5.0  # patience with whoever does not answer, or falls silent
-RETRY_S, RETRY_MOST_S = 1.0, 8.0
-LATE_NS = 500_000_000
+RETRY_S, RETRY_MOST_S = 0.25, 1.0
 # A playlist or a redirection from outside must not open files of this machine.
 PROTOCOLS = "http,https,tcp,tls,udp,rtp,rtsp,srt,hls,crypto,httpproxy"
-OPTIONS = {"protocol_whitelist": PROTOCOLS, "analyzeduration": "1000000"}
+OPTIONS = {"protocol_whitelist": PROTOCOLS, "live_start_index": "-1", "merge_pmt_versions": "1"}
+# In µs of the stream: an unknown one is looked at for longer than one that was here before.
+LOOK_FIRST, LOOK_AGAIN = "500000", "200000"
 
 
 class UrlSource:
-    """Opened again whenever it ends or breaks. What has an end (a file) is played at its own speed."""
+    """Opened again whenever it ends or breaks. What has an end (a file) is played at its own speed.
 
-    def __init__(self, url: str, notify: Callable[[str], None]) -> None:
-        self._url, self._notify = url, notify
+    A live stream is shown as it comes. The connection whose first picture was the check on opening goes on.
+    """
+
+    def __init__(self, url: str, notify: Callable[[str], None], stop: threading.Event | None = None) -> None:
+        self._url, self._notify, self._stop = url, notify, stop or threading.Event()
         self._name = re.sub(r"//[^/@]*@", "//…@", url)  # names and passwords are not for the log
+        self._format: str | None = None  # as it was recognised the last time
+        self._patience = Patience(READ_S)
+        self.sound: Sound | None = None
+        self._reception = Reception(self._connect, self._name)
+        pictures = self._pictures(self._reception)
         try:
-            with self._open() as container:
-                stream = video_stream(container, self._name)
-                fps = frame_rate(stream)
-                _, first = next(play(container, stream, fps, None, lambda pts, samples: None), (0, None))
-                if first is None:
-                    raise ParameterError("source", self._name, "it holds no picture that can be decoded")
-                height, width = upright(first).shape[:2]
-                self.sound = Sound() if container.streams.audio else None
-        except (av.FFmpegError, OSError) as error:
+            first = next(pictures)
+        except (av.FFmpegError, OSError, EOFError, StopIteration) as error:
             raise ParameterError("source", self._name, f"it cannot be played ({reason(error)})") from None
-        self.info = SourceInfo(width, height, fps, None, waits=False)
+        finally:
+            if self._format is None:
+                self.close()
+        height, width = first.image.shape[:2]
+        self.sound = Sound() if self._reception.audio is not None else None
+        self.info = SourceInfo(width, height, frame_rate(self._reception.video), None, waits=False)
+        self._begun: Iterator[Picture] | None = itertools.chain([first], pictures)
 
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]:
-        failures = 0
-        lost = ""
+        self._stop = stop
+        failures, lost, count = 0, False, 0
         while not stop.is_set():
+            before = count
             try:
-                with self._open() as container:
-                    stream = video_stream(container, self._name)
-                    endless = not container.duration
-                    for picture in self._live(container, stream) if endless else self._file(container, stream, stop):
-                        if stop.is_set():
-                            return
-                        if lost:
-                            self._notify(f"{self._name}: it is back")
-                        failures, lost = 0, ""
-                        yield picture
-                if not endless:
+                for picture in self._connection():
+                    if lost:
+                        self._notify(f"{self._name}: it is back")
+                    failures, lost = 0, False
+                    count += 1
+                    yield picture
+                return
+            except EOFError as error:
+                if self._reception.ends and count > before:
                     continue
-                why = "the stream ended"
-            except (av.FFmpegError, OSError, ParameterError) as error:
+                why = str(error)
+            except (av.FFmpegError, OSError, ParameterError, LookupError) as error:
                 why = reason(error)
+            finally:
+                self.close()
+            if count == before:
+                self._format = None  # it may be another one now
             if not lost:
                 self._notify(f"{self._name}: nothing comes any more ({why}); connecting again")
-                lost = why
+                lost = True
             stop.wait(min(RETRY_S * 2**failures, RETRY_MOST_S))
             failures += 1
 
-    def _open(self) -> av.container.InputContainer:
-        options = OPTIONS | ({"rtsp_transport": "tcp"} if self._url.startswith("rtsp") else {})
-        return av.open(self._url, options=options, timeout=(OPEN_S, READ_S))
+    def close(self) -> None:
+        self._reception.close()
 
-    def _live(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Picture]:
-        """As it comes; what is late by far, because this machine cannot keep up, is not even converted."""
-        clock = StreamClock()
+    def _connection(self) -> Iterator[Picture]:
+        """The one that is there from opening, or a new one."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            self._reception = Reception(self._connect, self._name)
+            begun = self._pictures(self._reception)
+        return begun
 
-        def hear(pts: int, samples: np.ndarray) -> None:
-            if self.sound is not None:
-                self.sound.write(Chunk(samples, clock.moment(pts)))
+    def _connect(self) -> av.container.InputContainer:
+        """In the thread of the reception."""
+        options = OPTIONS | {"analyzeduration": LOOK_FIRST if self._format is None else LOOK_AGAIN}
+        if self._url.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"
+        timeout = (OPEN_S, self._patience.seconds)
+        return av.open(self._url, "r", format=self._format, options=options, timeout=timeout)
 
-        for pts, frame in play(container, stream, self.info.fps, self.sound, hear):
-            captured = time.monotonic_ns()
-            if clock.late(pts, captured) < LATE_NS:
-                yield Picture(upright(frame), captured, captured)
+    def _pictures(self, reception: Reception) -> Iterator[Picture]:
+        """Of one connection, each when it is due. Ends when stopped, raises when nothing comes any more."""
+        reception.opened(self._stop)
+        way: Way = AsItComes(reception)
+        resampler = av.AudioResampler("fltp", "stereo", RATE)
+        early: deque[tuple[int, np.ndarray]] = deque(maxlen=EARLY_SOUNDS)
+        silent = time.monotonic() + self._patience.seconds + 1  # reading is given up before
+        while (arrival := reception.take(self._stop, silent)) is not None:
+            if reception.ends and isinstance(way, AsItComes):
+                way = AtOwnSpeed(reception)
+            packet, at = arrival
+            if packet.stream is reception.audio:
+                if packet.pts is not None and packet.time_base is not None:
+                    way.packet(in_ns(packet.pts, packet.time_base))
+                if self.sound is None or not self.sound.wanted:
+                    continue
+            for frame in decoded(packet):
+                if isinstance(frame, av.AudioFrame):
+                    early += pieces(resampler, frame)
+                    hear_all(early, way.sound, self._hear)
+                elif isinstance(frame, av.VideoFrame):
+                    self._format = reception.format
+                    due = way.picture(stamp_of(frame), at)
+                    hear_all(early, way.sound, self._hear)
+                    if due is not None:
+                        self._stop.wait(max(0, due - time.monotonic_ns()) / 1e9)
+                        image = upright(frame)
+                        captured = time.monotonic_ns()
+                        self._patience.came(captured / 1e9)
+                        yield Picture(image, captured, captured)
+                    silent = time.monotonic() + self._patience.seconds + 1
+                if self._stop.is_set():
+                    return
+        if not self._stop.is_set():
+            raise TimeoutError(f"no picture for {self._patience.seconds:g} s")
 
-    def _file(
-        self, container: av.container.InputContainer, stream: av.VideoStream, stop: threading.Event
-    ) -> Iterator[Picture]:
-        pace = Pace(stop)
-
-        def hear(pts: int, samples: np.ndarray) -> None:
-            if self.sound is not None:
-                self.sound.write(Chunk(samples, pace.moment(pts)))
-
-        for pts, frame in play(container, stream, self.info.fps, self.sound, hear):
-            pace.wait(pts)
-            image = upright(frame)
-            captured = time.monotonic_ns()
-            yield Picture(image, captured, captured)
-
-
-class StreamClock:
-    """How a live stream's own times lie on this machine's clock. Pure: the clock is passed in.
-
-    The quickest picture so far defines the moment of all; it is forgotten slowly, as clocks differ a little.
-    """
-
-    FORGET_NS = 100_000  # with each picture
-
-    def __init__(self) -> None:
-        self._offset: int | None = None
-
-    def late(self, pts: int, captured: int) -> int:
-        """By how many ns a picture came later than the quickest ones."""
-        sample = captured - pts
-        self._offset = sample if self._offset is None else min(sample, self._offset + self.FORGET_NS)
-        return sample - self._offset
-
-    def moment(self, pts: int) -> int:
-        """CLOCK_MONOTONIC ns of stream time `pts`."""
-        return pts + (self._offset or 0)
+    def _hear(self, moment: int, samples: np.ndarray) -> None:
+        if self.sound is not None:
+            self.sound.write(Chunk(samples, moment))

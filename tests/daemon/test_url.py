@@ -16,7 +16,8 @@ import pytest
 
 from driftcam.daemon.sound import Chunk
 from driftcam.daemon.sources import url
-from driftcam.daemon.sources.url import StreamClock, UrlSource
+from driftcam.daemon.sources.url import UrlSource
+from driftcam.daemon.sources.ways import StreamClock
 from driftcam.engines.api import ParameterError
 
 FPS = 25
