@@ -31,6 +31,7 @@ struct bus_slots {
     unsigned input_free, input_out;
     int frame, style; /* filled slots that wait to be sent, or -1 */
     struct driftcam_message frame_message, style_message;
+    bool planes; /* the daemon knows PLANE; one of version 1.0 takes STYLE_PICTURE alone */
     unsigned output_ours, to_release;
     int newest; /* a result that nobody took yet, or -1 */
     struct driftcam_message newest_message;

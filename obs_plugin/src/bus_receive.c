@@ -35,7 +35,7 @@ static struct bus_memory *map_slots(struct connection *link, int descriptor, siz
 
 /* Each handler returns false, with the trouble set, when the daemon breaks the protocol. */
 
-static bool handle_welcome(struct bus_client *client, struct connection *link, struct json body)
+static bool handle_welcome(struct bus_client *client, struct connection *link, unsigned minor, struct json body)
 {
     bool filter = client->setup.role == BUS_FILTER;
     double slots = json_number(json_member(body, "slots"), 0), bytes = json_number(json_member(body, "slot_bytes"), 0);
@@ -46,7 +46,8 @@ static bool handle_welcome(struct bus_client *client, struct connection *link, s
         return broken(link, "the daemon's memory has an impossible size");
     if (!(width >= 1 && width <= DRIFTCAM_MAX_SIDE && height >= 1 && height <= DRIFTCAM_MAX_SIDE))
         return broken(link, "the daemon's picture has an impossible size");
-    struct bus_slots fresh = {.count = (unsigned)slots, .bytes = (size_t)bytes, .frame = -1, .style = -1, .newest = -1};
+    struct bus_slots fresh = {.count = (unsigned)slots, .bytes = (size_t)bytes, .frame = -1, .style = -1, .newest = -1,
+                              .planes = minor >= 1};
     size_t size = fresh.count * fresh.bytes;
     if (filter && !(fresh.input = map_slots(link, link->descriptors[0], size, true)))
         return false;
@@ -152,7 +153,7 @@ static bool handle(struct bus_client *client, struct connection *link, const str
         return handle_refusal(link, body);
     }
     if (message->type == DRIFTCAM_WELCOME)
-        return handle_welcome(client, link, body);
+        return handle_welcome(client, link, message->minor, body);
     if (!link->welcomed)
         return broken(link, "the daemon did not say welcome");
     switch (message->type) {

@@ -121,7 +121,10 @@ static bool put_request(struct bus_client *client, struct connection *link)
     } else if (slots->style >= 0) {
         slots->input_out |= 1u << slots->style;
         slots->style = -1;
-        put(link, slots->style_message, DRIFTCAM_STYLE_PICTURE, "");
+        if (slots->planes)
+            put(link, slots->style_message, DRIFTCAM_PLANE, "{\"name\":\"style_picture\"}");
+        else
+            put(link, slots->style_message, DRIFTCAM_STYLE_PICTURE, "");
     } else {
         return false;
     }

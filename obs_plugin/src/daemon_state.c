@@ -31,6 +31,7 @@ void daemon_state_take(struct daemon_state *state, struct json message)
         json_keep(&state->parameters, parameters);
     take_text(state->session, sizeof state->session, json_member(message, "session"));
     take_text(state->engine, sizeof state->engine, json_member(message, "engine"));
+    take_text(state->model, sizeof state->model, json_member(message, "model"));
     take_text(state->notice, sizeof state->notice, json_member(message, "notice"));
     take_text(state->page, sizeof state->page, json_member(message, "page"));
 }

@@ -11,7 +11,7 @@ struct daemon_state {
     struct json parameters;
     struct json fields;          /* the table of parameters */
     struct json styles, presets; /* arrays of names */
-    char session[64], engine[24], notice[256], page[256];
+    char session[64], engine[24], model[24], notice[256], page[256];
 };
 
 /* Takes what the JSON of an EVENT or REPLY says of the session; the rest stays. */

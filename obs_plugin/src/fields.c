@@ -44,6 +44,7 @@ static void read_field(struct json entry, struct field *field)
     field->initial = json_member(entry, "default");
     field->choices = json_member(entry, "choices");
     field->labels = json_member(entry, "choice_labels");
+    field->models = json_member(entry, "models");
 }
 
 bool field_next(struct json fields, size_t *cursor, struct field *field)
@@ -61,6 +62,18 @@ bool field_find(struct json fields, const char *name, struct field *field)
 {
     for (size_t cursor = 0; field_next(fields, &cursor, field);)
         if (strcmp(field->name, name) == 0)
+            return true;
+    return false;
+}
+
+bool field_acts_on(const struct field *field, const char *model)
+{
+    struct json name;
+    char text[64];
+    if (!*model || !field->models.text)
+        return true;
+    for (size_t cursor = 0; json_next(field->models, &cursor, &name);)
+        if (json_string(name, text, sizeof text) && strcmp(text, model) == 0)
             return true;
     return false;
 }

@@ -19,6 +19,7 @@ struct field {
     double low, high, step;        /* of a number */
     struct json initial;           /* the first value, or none */
     struct json choices, labels;   /* arrays of texts: values, and what people are told of each */
+    struct json models;            /* an array of the models' names that it acts on; none: on all */
 };
 
 /* Iterates over the table as the daemon sent it. With none, from a daemon that has no such table, over what every such
@@ -26,6 +27,9 @@ struct field {
 bool field_next(struct json fields, size_t *cursor, struct field *field);
 
 bool field_find(struct json fields, const char *name, struct field *field);
+
+/* Whether it acts on the model of this name; one whose name is empty is not known and has all. */
+bool field_acts_on(const struct field *field, const char *model);
 
 /* Whether `value` is one that the field takes, as far as the table says. */
 bool field_takes(const struct field *field, struct json value);

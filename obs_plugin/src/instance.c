@@ -153,7 +153,8 @@ static void read_settings(struct instance *instance, obs_data_t *settings)
     if (!*instance->picture_path)
         instance->sent_picture[0] = 0;
     instance->bad_picture &= *instance->picture_path != 0;
-    instance->detail = (uint32_t)obs_data_get_int(settings, S_DETAIL);
+    bool chosen = obs_data_has_user_value(settings, S_DETAIL); /* else it is what the daemon has chosen */
+    instance->detail = chosen ? (uint32_t)obs_data_get_int(settings, S_DETAIL) : 0;
     instance->latency = obs_data_get_bool(settings, S_FIXED) ? obs_data_get_int(settings, S_LATENCY) * 1000000 : 0;
 }
 
@@ -197,15 +198,14 @@ void instance_tick(struct instance *instance)
 
 void instance_shape(struct instance *instance, uint32_t width, uint32_t height)
 {
-    uint32_t detail = instance->detail ? instance->detail : instance->usual_detail;
-    if (!width || !height || !detail)
-        return;
-    struct shape shape = {width, height, detail};
-    if (memcmp(&shape, &instance->shape, sizeof shape) == 0)
+    struct shape shape = {width, height, instance->detail, instance->detail ? 0 : instance->sessions};
+    bool known = shape.detail || shape.sessions;
+    if (!width || !height || !known || memcmp(&shape, &instance->shape, sizeof shape) == 0)
         return;
     instance->shape = shape;
     pthread_mutex_lock(&instance->lock);
-    struct look_size size = look_model_size(width, height, detail, instance->state.fields);
+    struct look_size size = shape.detail ? look_model_size(width, height, shape.detail, instance->state.fields)
+                                         : look_same_area(width, height, instance->size, instance->state.fields);
     if (size.width != instance->size.width || size.height != instance->size.height)
         sync_size(instance, size);
     pthread_mutex_unlock(&instance->lock);

@@ -27,8 +27,9 @@ struct instance {
     struct json following; /* settings that the daemon's parameters change, on their way to OBS's user interface thread */
     struct json sent;      /* changes of parameters that were not answered yet */
     struct json refused;   /* settings that the daemon did not want to open a session with */
-    struct look_size size; /* of the model's picture; 0: the shape of the source, or what is usual, is not known yet */
-    uint32_t detail, usual_detail; /* 0: not chosen, no session was seen yet */
+    struct look_size size; /* of the model's picture, as the session has it or was asked for; 0: not known yet */
+    uint32_t detail, usual_detail; /* chosen here (0: the daemon chooses); what is shown while nothing is chosen */
+    unsigned sessions; /* that were seen, each after a connection */
     char picture_path[1024], sent_picture[1024];
     char preset[STATE_NAME_SIZE];
     struct daemon_state state;
@@ -41,8 +42,8 @@ struct instance {
 
     /* On the graphics thread only. */
     struct shape {
-        uint32_t width, height, detail;
-    } shape; /* of the source, as `size` was made from it */
+        uint32_t width, height, detail, sessions;
+    } shape; /* of the source, the detail or else the session that `size` was last made for */
     struct capture capture; /* of a filter */
     struct pictures pictures;
     gs_effect_t *effect;

@@ -369,3 +369,16 @@ struct look_size look_model_size(uint32_t width, uint32_t height, uint32_t detai
     double scale = detail / sqrt((double)width * height);
     return (struct look_size){whole_cells(width * scale, fields), whole_cells(height * scale, fields)};
 }
+
+static uint32_t apart(uint32_t one, uint32_t other)
+{
+    return one > other ? one - other : other - one;
+}
+
+struct look_size look_same_area(uint32_t width, uint32_t height, struct look_size now, struct json fields)
+{
+    uint32_t detail = (uint32_t)lround(sqrt((double)now.width * now.height));
+    struct look_size wanted = look_model_size(width, height, detail, fields);
+    bool near = apart(wanted.width, now.width) < LOOK_GRAIN && apart(wanted.height, now.height) < LOOK_GRAIN;
+    return near ? now : wanted;
+}

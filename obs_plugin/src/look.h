@@ -61,3 +61,6 @@ const char *look_setting(const char *field);
 /* The model's size for a picture: its shape, about `detail`² pixels, whole cells of the model, within the table's
  * bounds. */
 struct look_size look_model_size(uint32_t width, uint32_t height, uint32_t detail, struct json fields);
+
+/* The same for a session whose size was not chosen here: its own as far as it has the shape, or else one of its area. */
+struct look_size look_same_area(uint32_t width, uint32_t height, struct look_size now, struct json fields);

@@ -138,11 +138,18 @@ static bool in_group(const struct field *field, const char *group)
     return strcmp(field->group, group) == 0;
 }
 
-/* Whether there is a control for it here: of a session that has it. */
+/* Whether there is a control for it here: of a session that has it, whose model it acts on. */
 static bool has_control(const struct field *field, const struct daemon_state *state)
 {
-    return field->kind != FIELD_OTHER && look_is_parameter(field->name) &&
+    return field->kind != FIELD_OTHER && look_is_parameter(field->name) && field_acts_on(field, state->model) &&
            json_member(state->parameters, field->name).text;
+}
+
+/* Whether the model takes a picture's style. */
+static bool takes_pictures(const struct daemon_state *state)
+{
+    struct field field;
+    return !field_find(state->fields, "style_vector", &field) || field_acts_on(&field, state->model);
 }
 
 static void add_group(obs_properties_t *properties, const struct daemon_state *state, const char *group)
@@ -173,7 +180,8 @@ static void add_look(obs_properties_t *properties, const struct daemon_state *st
 {
     add_style(properties, state, style);
     with_help(obs_properties_add_text(properties, S_PROMPT, obs_module_text("Prompt"), OBS_TEXT_DEFAULT), "Prompt.Help");
-    obs_properties_add_path(properties, S_PICTURE, obs_module_text("StyleImage"), OBS_PATH_FILE, PICTURE_FILES, NULL);
+    if (takes_pictures(state))
+        obs_properties_add_path(properties, S_PICTURE, obs_module_text("StyleImage"), OBS_PATH_FILE, PICTURE_FILES, NULL);
     add_group(properties, state, "Style");
     add_group(properties, state, "Look");
     add_presets(properties, state);

@@ -34,11 +34,12 @@ static void merge(struct json *kept, struct json fresh)
 
 /* -- from the settings to the daemon */
 
-/* What the next session is opened with. */
+/* What the next session is opened with. Only a size that was chosen here: any other would be taken for a choice, too. */
 static void renew_hello(struct instance *instance)
 {
     struct json_writer writer = room();
-    look_write_hello(&writer, instance->settings, instance->refused, instance->size);
+    struct look_size size = instance->detail ? instance->size : (struct look_size){0};
+    look_write_hello(&writer, instance->settings, instance->refused, size);
     bus_client_hello(instance->client, json_written(&writer));
     bfree(writer.text);
 }
@@ -225,17 +226,33 @@ static void hello_refused(struct instance *instance, struct json body)
     pthread_mutex_unlock(&instance->lock);
 }
 
-/* With the lock held: how large the model's picture is where no detail was chosen, as the session or the table has it. */
-static void note_usual_detail(struct instance *instance, struct json body)
+/* With the lock held: how large the model's picture is where no detail was chosen, as the session or the table has it.
+ * False when that is nothing new. */
+static bool note_usual_detail(struct instance *instance, double width, double height)
+{
+    double area = width * height;
+    if (!(area >= 1.0 && area <= 1e9))
+        return false;
+    instance->usual_detail = (uint32_t)lround(sqrt(area));
+    return true;
+}
+
+/* With the lock held. Where the size was not chosen here and is not being asked for it is the session's. */
+static bool note_size(struct instance *instance, struct json body)
 {
     struct field width, height;
-    double area = json_number(json_member(body, "width"), 0.0) * json_number(json_member(body, "height"), 0.0);
-    bool table = field_find(instance->state.fields, "width", &width) &&
-                 field_find(instance->state.fields, "height", &height);
-    if (instance->detail && table)
-        area = json_number(width.initial, 0.0) * json_number(height.initial, 0.0);
-    if (!instance->usual_detail && area >= 1.0 && area <= 1e9)
-        instance->usual_detail = (uint32_t)lround(sqrt(area));
+    double size[] = {json_number(json_member(body, "width"), 0.0), json_number(json_member(body, "height"), 0.0)};
+    if (instance->detail) {
+        bool table = field_find(instance->state.fields, "width", &width) &&
+                     field_find(instance->state.fields, "height", &height);
+        return !instance->usual_detail && table &&
+               note_usual_detail(instance, json_number(width.initial, 0.0), json_number(height.initial, 0.0));
+    }
+    bool same = size[0] == instance->size.width && size[1] == instance->size.height;
+    if (same || json_member(instance->sent, "width").text || !note_usual_detail(instance, size[0], size[1]))
+        return false;
+    instance->size = (struct look_size){(uint32_t)size[0], (uint32_t)size[1]};
+    return true;
 }
 
 /* With the lock held: what the settings have to follow. */
@@ -265,13 +282,13 @@ static void informed(struct instance *instance, uint64_t sequence, struct json b
         forget_named(&instance->refused, json_written(&writer));
     }
     daemon_state_take(&instance->state, body);
+    bool size = note_size(instance, body);
     answered(instance, sequence);
-    if (first)
-        note_usual_detail(instance, body);
+    instance->sessions += first;
     instance->state_known |= first;
     pthread_mutex_unlock(&instance->lock);
     bfree(writer.text);
-    if (elsewhere || choices || first)
+    if (elsewhere || choices || first || size)
         sync_follow(instance);
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from driftcam.engines.api.bus import (
+    MINOR,
     BusError,
     Decoder,
     Message,
@@ -82,6 +83,7 @@ class Client:
             "parameters": self.parameters,
             "width": self.parameters.get("width", width),
             "height": self.parameters.get("height", height),
+            "model": self.peer.model,
         } | about
 
     def change(self, **parameters: Any) -> None:
@@ -135,7 +137,7 @@ class Client:
                 self.peer.on_frame(self, message)
             case MessageType.RESULT_RELEASE:
                 self._results.give_back(message.slot)
-            case MessageType.PARAMETERS | MessageType.PRESET | MessageType.REPORT | MessageType.STYLE_PICTURE:
+            case MessageType.PARAMETERS | MessageType.PRESET | MessageType.REPORT | self.peer.picture:
                 self.requests.append(message)
                 self._answer(message)
             case _:
@@ -173,7 +175,9 @@ class Client:
             self._accept(message.body)
         elif message.type is MessageType.PRESET:
             self._accept(PRESETS.get(message.body["name"], {}))
-        elif message.type is MessageType.STYLE_PICTURE:
+        elif message.type is self.peer.picture:
+            if message.type is MessageType.PLANE and message.body != {"name": "style_picture"}:
+                raise BusError(f"there is no such plane: {message.body}")
             assert self.input is not None
             self.pictures.append(self.input.read(message))
             self.say(MessageType.RELEASE, slot=message.slot)
@@ -197,7 +201,9 @@ def give_memory(client: Client, fds: tuple[int, ...], **changes: Any) -> None:
         "format": "BGRA8",
         "server": "peer 1",
     } | changes
-    client.send(encode(Message(MessageType.WELCOME, body=body)), fds)
+    data = bytearray(encode(Message(MessageType.WELCOME, body=body)))
+    data[6:8] = client.peer.minor.to_bytes(2, "little")
+    client.send(bytes(data), fds)
     for fd in fds:
         os.close(fd)
 
@@ -229,6 +235,8 @@ class Peer:
         self.clients: list[Client] = []
         self.troubles: list[str] = []
         self.notice, self.page = "", "http://127.0.0.1:1/"
+        self.minor = MINOR  # of the version that WELCOME tells
+        self.model: str | None = None  # that runs, as the state tells
         self.fields: list[dict[str, Any]] | None = None  # the table; a daemon that is older than it has none
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -244,6 +252,11 @@ class Peer:
             except OSError:
                 return
             self.clients.append(Client(self, sock))
+
+    @property
+    def picture(self) -> MessageType:
+        """How a client gives the picture of a style."""
+        return MessageType.PLANE if self.minor else MessageType.STYLE_PICTURE
 
     @property
     def living(self) -> list[Client]:

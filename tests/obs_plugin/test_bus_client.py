@@ -92,6 +92,15 @@ def test_requests_are_answered(start: Start, peer: Peer) -> None:
     until(harness, lambda s: harness.say(f"frame {WIDTH} {HEIGHT} 1 1") and s.works >= 2)  # it asked to be called again
 
 
+def test_a_daemon_that_knows_no_planes_gets_the_picture_of_a_style_as_it_always_did(start: Start, peer: Peer) -> None:
+    peer.minor = 0
+    harness = start()
+    connected(harness)
+    assert harness.say("style 20 10 77") == "sent"
+    poll(lambda: peer.living[0].pictures)
+    assert peer.living[0].requests[-1].type is MessageType.STYLE_PICTURE and not peer.troubles
+
+
 def test_few_requests_are_unanswered_at_a_time_and_the_newest_wins(start: Start, peer: Peer) -> None:
     harness = start()
     connected(harness)

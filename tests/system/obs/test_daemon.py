@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -37,13 +38,13 @@ class Daemon:
         self.socket = obs.home / "runtime" / "driftcam" / "bus.sock"
         self.start()
 
-    def start(self) -> None:
-        """Returns once it listens."""
+    def start(self, size: str = "256x160") -> None:
+        """Returns once it listens. `size` of the model's picture where no client asks for one."""
         home = self._obs.home / "daemon"
         home.mkdir(exist_ok=True)
         self.port = free_port()
         # The machine that runs tests is busy: no session is refused for being slow.
-        settings = ("--set", "sessions.least_fps=0", "--set", "live.size=256x160")
+        settings = ("--set", "sessions.least_fps=0", "--set", f"live.size={size}")
         command = [*DRIFTCAM, "serve", "--listen", f"127.0.0.1:{self.port}", *settings]
         environment = {
             "PYTHONPATH": os.environ["PYTHONPATH"],
@@ -364,6 +365,30 @@ def test_the_real_daemon_killed_and_started_again(obs: Obs, scene: str, daemon: 
     daemon.start()
     poll(lambda: obs.stream("photograph")["results"] > results, "new pictures", 60)
     assert obs.stream("photograph")["connections"] == 2
+
+
+def test_the_daemon_goes_on_choosing_the_size_after_it_was_started_again(obs: Obs, scene: str, daemon: Daemon) -> None:
+    bold = {name: value for name, value in BOLD.items() if name != "detail"}
+    add_photograph(obs, scene)
+    add_filter(obs, "photograph", style=GREY, **bold)
+    looks(obs, "photograph", is_grey)
+    stream = obs.stream("photograph")
+    assert (stream["width"], stream["height"]) == (256, 160)
+    daemon.stop()
+    log = obs.home / "daemon" / "log"
+    before = len(log.read_text())
+    daemon.start("auto")
+    said = poll(lambda: re.search(r"size auto: (\d+)²", log.read_text()[before:]), "the daemon's choice in its log", 60)
+    side = int(said[1])
+
+    def has_it() -> bool:
+        stream = obs.stream("photograph")
+        area, shape = stream["width"] * stream["height"], stream["width"] / stream["height"]
+        return abs(area / side**2 - 1) < 0.12 and abs(shape / (CANVAS[0] / CANVAS[1]) - 1) < 0.12
+
+    poll(has_it, f"a picture of {side}² pixels", 30)
+    daemon.stop()
+    daemon.start()
 
 
 def test_the_real_daemon_stopped_for_five_seconds(obs: Obs, scene: str, daemon: Daemon) -> None:

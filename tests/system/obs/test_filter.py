@@ -166,6 +166,47 @@ def test_the_dialogue_has_what_the_daemons_table_has(obs: Obs, scene: str, peer:
             obs.remote.vendor("set", source="source", **request)
 
 
+def test_there_are_controls_only_for_what_acts_on_the_model(obs: Obs, scene: str, peer: Peer) -> None:
+    vector = {"name": "style_vector", "kind": "vector", "default": None, "models": ["embedded"]}
+    models = {"pull": ["checkpoint", "other"], "hops": ["embedded"], "fit": ["embedded"], "negative_prompt": []}
+    own = [{**field, **({"models": models[field["name"]]} if field["name"] in models else {})} for field in FIELDS]
+    peer.fields, peer.model = [*own, vector], "checkpoint"
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source")
+    client = client_of(peer)
+    shown = poll(lambda: "pull" in (shown := described(obs)) and shown, "the table in the dialogue")
+    assert "strength" in shown and not {"hops", "fit", "negative_prompt", "style_image"} & set(shown)
+    peer.model = "embedded"
+    client.close()
+    shown = poll(lambda: "hops" in (shown := described(obs)) and shown, "those of the other model")
+    assert {"strength", "fit", "style_image"} <= set(shown) and not {"pull", "negative_prompt"} & set(shown)
+
+
+def test_a_size_that_nobody_chose_in_obs_is_the_next_daemons_to_choose(obs: Obs, scene: str, peer: Peer) -> None:
+    add_colour(obs, scene, "source", RED)
+    add_filter(obs, "source", style="swap")
+    client = client_of(peer)
+    poll(lambda: client.frames, "frames")
+    poll(lambda: (client.frames[-1].width, client.frames[-1].height) == (512, 288), "frames of the source's shape")
+    client.change(width=648, height=360)  # the engine's own choice, not in OBS's cells
+    poll(lambda: obs.stream("source")["width"] == 648, "it in the plugin")
+    requests = len(client.requests)
+    obs.remote.call("SetInputSettings", inputName="source", inputSettings={"width": 300, "height": 300})
+    poll(lambda: client.parameters["width"] == client.parameters["height"] == 480, "its area in another shape")
+    assert len([r for r in client.requests[requests:] if r.type is MessageType.PARAMETERS]) == 1
+    peer.size = (256, 256)
+    client.close()
+    client = poll(lambda: (c := client_of(peer)) is not client and c, "another connection")
+    assert not {"width", "height"} & set(client.hello["parameters"])
+    shows(obs, "source", BLUE)
+    assert client.parameters.get("width", 256) == 256, "it has the shape already"
+    change(obs, "source", detail=128)
+    poll(lambda: client.parameters.get("width") == 128, "the chosen detail")
+    client.close()
+    client = poll(lambda: (c := client_of(peer)) is not client and c, "a third connection")
+    assert (client.hello["parameters"]["width"], client.hello["parameters"]["height"]) == (128, 128)
+
+
 def test_what_the_next_daemon_does_not_know_is_left_out(obs: Obs, scene: str, peer: Peer) -> None:
     peer.fields = FIELDS
     add_colour(obs, scene, "source", RED)
