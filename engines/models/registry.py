@@ -8,7 +8,7 @@ import weakref
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import CHECKPOINT
-from driftcam.engines.api.model_files import ModelFiles
+from driftcam.engines.api.model_files import ModelFiles, check_vae, check_weights
 from driftcam.engines.backends import Backend
 from driftcam.engines.backends.progress import Progress
 from driftcam.engines.models.base import Model, ModelSource
@@ -38,12 +38,16 @@ class Models:
 def open_source(files: ModelFiles) -> ModelSource:
     """The model, read once for all streams of a process. Raises `ParameterError`."""
     weights = files.weights
+    if weights is not None:
+        check_weights(weights)
     if weights is not None and files.kind == CHECKPOINT:
         try:
             from driftcam.engines.models.stable_diffusion.model import CheckpointSource
         except ImportError as error:
             advice = f"checkpoints need {error.name}: pip install 'driftcam[checkpoints]'"
             raise ParameterError("weights", str(weights), advice) from None
+        if files.vae is not None:
+            check_vae(files.vae)
         return CheckpointSource(weights, vae=files.vae, loras=files.loras, solver=files.solver)
     if files.vae is not None or files.loras:
         name, value = ("vae", files.vae) if files.vae else ("lora", files.loras[0][0])

@@ -129,6 +129,62 @@ def test_loras_that_do_not_fit_are_named(folders, tmp_path):
         Checkpoint.load(folders["sd15"], loras=[(tmp_path / "absent.safetensors", 1.0)])
 
 
+def mixed(folders, path: Path, strangers: int) -> int:
+    """A LoRA that fits, and so many weights beside it that fit nothing; returns how many there are."""
+    tensors = load_file(next(folders["lora"].glob("*.safetensors")))
+    block = "unet.down_blocks.7.attentions.0.transformer_blocks.0.attn1.to_q"
+    for number in range(strangers // 2):
+        for letter, shape in (("A", (2, 16)), ("B", (16, 2))):
+            tensors[f"{block}{number}.lora_{letter}.weight"] = torch.zeros(*shape)
+    save_file(tensors, path)
+    return len(tensors)
+
+
+def test_a_lora_of_which_most_fits_nothing_is_refused_with_counts(folders, tmp_path):
+    path = tmp_path / "other.safetensors"
+    fitting = len(load_file(next(folders["lora"].glob("*.safetensors"))))
+    count = mixed(folders, path, 3 * fitting)
+    with pytest.raises(ParameterError, match=f"{3 * fitting} of its {count} weights belong to no part") as error:
+        Checkpoint.load(folders["sd15"], loras=[(path, 1.0)])
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+def test_a_lora_of_which_little_fits_nothing_is_used_and_told_of(folders, tmp_path, caplog):
+    path = tmp_path / "nearly.safetensors"
+    count = mixed(folders, path, 2)
+    Checkpoint.load(folders["sd15"], loras=[(path, 1.0)])
+    assert f"2 of its {count} weights belong to no part of this checkpoint and are left out" in caplog.text
+
+
+def test_a_lora_that_fits_is_used_without_a_word(folders, caplog):
+    Checkpoint.load(folders["sd15"], loras=[(folders["lora"], 1.0)])
+    assert "belong to no part" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("lora_unet_down_blocks_{}_attn1_to_q.hada_w1_a", "it is a LoHa (200 of its 200 weights)"),
+        ("lora_unet_down_blocks_{}_attn1_to_q.lokr_w1", "it is a LoKr"),
+        ("unet.down_blocks.{}.attn1.to_q.weight", "none of its 200 weights is a LoRA's"),
+    ],
+)
+def test_other_adapters_are_called_what_they_are_in_one_line(folders, tmp_path, key, said):
+    path = tmp_path / "adapter.safetensors"
+    save_file({key.format(number): torch.zeros(4, 4) for number in range(200)}, path)
+    with pytest.raises(ParameterError) as error:
+        Checkpoint.load(folders["sd15"], loras=[(path, 1.0)])
+    assert said in str(error.value) and len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+def test_what_a_library_says_at_length_is_one_line(folder):
+    """transformers and diffusers name every weight."""
+    edit(folder / "unet" / "config.json", down_block_types=["NoSuchBlock"] * 900)
+    with pytest.raises(ParameterError) as error:
+        Checkpoint.load(folder)
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)
+
+
 def edit(path: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 

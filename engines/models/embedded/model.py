@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import EMBEDDED
-from driftcam.engines.api.model_files import EMBEDDED_SOLVERS
+from driftcam.engines.api.model_files import EMBEDDED_FILE, EMBEDDED_SOLVERS
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.backends.network import NetworkSpec, image_shape
 from driftcam.engines.conditions.freedom import Freedom
@@ -87,12 +87,12 @@ class EmbeddedSource:
 @functools.lru_cache(maxsize=1)
 def load_networks(folder: Path) -> tuple[Encoder, Decoder, FlowUNet]:
     """The verified networks in evaluation mode."""
-    path = folder / "embedded.safetensors"
+    path = folder / EMBEDDED_FILE
     _verify(path)
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ParameterError("weights", str(path), f"not a safetensors file ({error}); reinstall driftcam") from None
+        raise ParameterError("weights", str(path), f"not a safetensors file ({error}); {_remedy(path)}") from None
     encoder, decoder, unet = Encoder(), Decoder(), FlowUNet()
     for prefix, module in (("encoder.", encoder), ("decoder.", decoder), ("unet.", unet)):
         part = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
@@ -100,7 +100,7 @@ def load_networks(folder: Path) -> tuple[Encoder, Decoder, FlowUNet]:
             module.load_state_dict(part)
         except RuntimeError as error:
             problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-            raise ParameterError("weights", str(path), f"{problem}; reinstall driftcam") from None
+            raise ParameterError("weights", str(path), f"{problem}; {_remedy(path)}") from None
         module.eval().requires_grad_(False)
     return encoder, decoder, unet
 
@@ -111,9 +111,14 @@ def _verify(path: Path) -> None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         expected = json.loads((path.parent / "checksums.json").read_text())[path.name]
     except (OSError, ValueError, KeyError) as error:
-        raise ParameterError("weights", str(path), f"cannot be read ({error}); reinstall driftcam") from None
+        raise ParameterError("weights", str(path), f"cannot be read ({error}); {_remedy(path)}") from None
     if digest != expected:
-        raise ParameterError("weights", str(path), "the file is corrupt (checksum does not match); reinstall driftcam")
+        raise ParameterError("weights", str(path), f"the file is corrupt (checksum does not match); {_remedy(path)}")
+
+
+def _remedy(path: Path) -> str:
+    shipped = path.parent == WEIGHTS
+    return "reinstall driftcam" if shipped else "give another folder, or none for the model as shipped"
 
 
 @functools.lru_cache(maxsize=1)

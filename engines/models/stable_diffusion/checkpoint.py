@@ -11,6 +11,7 @@ are safetensors only: a pickle can run code when it is read, so it is refused by
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from diffusers import (
     StableDiffusionXLImg2ImgPipeline,
     UNet2DConditionModel,
 )
+from peft import get_peft_model_state_dict
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -34,14 +36,17 @@ from driftcam.engines.diffusion.frame import Rows
 from driftcam.engines.diffusion.schedules import Schedule
 from driftcam.engines.models.stable_diffusion import prompts
 from driftcam.engines.models.stable_diffusion.files import (
+    brief,
     check_tokenizer,
     check_weights,
     lora_file,
+    lora_weights,
     read_json,
     variant_infix,
     weights_stem,
 )
 
+log = logging.getLogger("driftcam")
 PROMPTS_KEPT = 64  # embeddings in the cache, about 0.3 MB each for SDXL in half precision
 
 # What a folder's scheduler comes down to in few steps. The second-order ones start as DDIM does.
@@ -269,7 +274,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
             **options,
         )
     except Exception as error:
-        raise ParameterError("checkpoint", str(folder), f"it cannot be loaded ({error})") from error
+        raise ParameterError("checkpoint", str(folder), f"it cannot be loaded ({brief(error)})") from error
     for problem, advice in (("missing_keys", "is missing"), ("mismatched_keys", "has the wrong shape")):
         for name in sorted(map(str, info[problem])):
             raise ParameterError("checkpoint", str(folder), f"the weight {name} {advice}")
@@ -280,7 +285,7 @@ def _load_tokenizer(folder: Path) -> CLIPTokenizer:
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise ParameterError("checkpoint", str(folder), f"the tokenizer cannot be loaded ({error})") from error
+        raise ParameterError("checkpoint", str(folder), f"the tokenizer cannot be loaded ({brief(error)})") from error
 
 
 def _check_fit(components: dict[str, Any], folder: Path, vae_folder: Path) -> None:
@@ -321,7 +326,19 @@ def _pipeline(index: dict[str, Any], components: dict[str, Any], folder: Path) -
             **components, scheduler=None, safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
     except Exception as error:
-        raise ParameterError("checkpoint", str(folder), f"no pipeline can be made of it ({error})") from error
+        raise ParameterError("checkpoint", str(folder), f"no pipeline can be made of it ({brief(error)})") from error
+
+
+def _check_taken(pipe: Any, name: str, path: Path) -> None:
+    """diffusers leaves out what it finds no place for. Raises `ParameterError` where that is most of an adapter."""
+    adapted = [pipe.components[part] for part, adapters in pipe.get_list_adapters().items() if name in adapters]
+    taken = sum(len(get_peft_model_state_dict(module, adapter_name=name)) for module in adapted)
+    count = lora_weights(path)
+    found = f"{max(count - taken, 0)} of its {count} weights belong to no part of this checkpoint"
+    if 2 * taken < count or not taken:
+        raise ParameterError("lora", str(path), f"{found}; give a LoRA that was made for it")
+    if taken < count:
+        log.warning("lora: %s: %s and are left out", path, found)
 
 
 def _merge_loras(pipe: Any, files: Sequence[tuple[Path, float]]) -> None:
@@ -333,9 +350,8 @@ def _merge_loras(pipe: Any, files: Sequence[tuple[Path, float]]) -> None:
                 path.parent, weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
             )
         except Exception as error:
-            raise ParameterError("lora", str(path), f"it does not fit this checkpoint ({error})") from error
-        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
-            raise ParameterError("lora", str(path), "none of its weights belong to this checkpoint")
+            raise ParameterError("lora", str(path), f"it does not fit this checkpoint ({brief(error)})") from error
+        _check_taken(pipe, name, path)
     if files:
         pipe.set_adapters([f"lora{number}" for number in range(len(files))], [weight for _, weight in files])
         pipe.fuse_lora()

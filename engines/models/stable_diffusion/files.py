@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from driftcam.engines.api.errors import ParameterError
 
+LONGEST = 200
+_OTHER_ADAPTERS = {"LoHa": ".hada_", "LoKr": ".lokr_", "OFT": ".oft_", "GLoRA": ".a1.", "IA3": ".on_input"}
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 
 
@@ -26,6 +28,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ParameterError("checkpoint", str(path), "it holds no JSON object")
     return content
+
+
+def brief(error: Exception) -> str:
+    """The first line of what a library says, and not more than a line of it: some list every weight of a model."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def check_weights(folder: Path) -> None:
@@ -97,4 +105,18 @@ def lora_file(path: Path) -> Path:
     if not path.is_file():
         raise ParameterError("lora", str(path), "the file is missing")
     check_safetensors(path)
+    with safe_open(path, "pt") as file:
+        keys = list(file.keys())
+    for kind, mark in _OTHER_ADAPTERS.items():
+        if count := sum(mark in key for key in keys):
+            raise ParameterError("lora", str(path), f"it is a {kind} ({count} of its {len(keys)} weights); give a LoRA")
+    if not any("lora" in key for key in keys):
+        advice = f"none of its {len(keys)} weights is a LoRA's; checkpoints are given as weights"
+        raise ParameterError("lora", str(path), advice)
     return path
+
+
+def lora_weights(path: Path) -> int:
+    """How many a LoRA has, its scales left out."""
+    with safe_open(path, "pt") as file:
+        return sum("lora" in key and not key.endswith("alpha") for key in file.keys())  # noqa: SIM118 (it is no dict)
