@@ -12,8 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from driftcam.daemon.config.specs import Spec
 from driftcam.daemon.frames import Picture
 from driftcam.daemon.loose import LooseThread
+from driftcam.daemon.measure import Patience
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
+from driftcam.daemon.session.waiting import KEEP
 from driftcam.daemon.sources import Source
 from driftcam.daemon.sources.opening import open_source
 
@@ -56,6 +58,7 @@ async def feed(
     Frames are read and fitted in a thread of their own. `last`: no other source will follow, so the session ends too.
     """
     count = 0
+    lease.pauses = Patience(KEEP, 1 / source.info.fps)
     async with contextlib.aclosing(_pictures(source, session, lease, stop)) as pictures:
         async for picture in pictures:
             if session.live:

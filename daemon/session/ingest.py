@@ -11,6 +11,8 @@ from typing import NamedTuple
 from driftcam.daemon import background
 from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.frames import Picture, fitted
+from driftcam.daemon.measure import Patience
+from driftcam.daemon.session.waiting import KEEP
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.planes import Plane
@@ -54,11 +56,13 @@ class Lease:
     Attributes:
         holder: who gives the frames, for people.
         sound: what belongs to them, for sinks that carry sound; None where there is none.
+        pauses: how long none may come before that is worth a word.
     """
 
     def __init__(self, door: Ingest, holder: str, *, yields: bool, guest: bool) -> None:
         self.holder, self.yields, self.guest = holder, yields, guest
         self.sound: Sound | None = None
+        self.pauses = Patience(KEEP)
         self._door = door
 
     def __enter__(self) -> Lease:
@@ -171,7 +175,7 @@ class Ingest:
         if offered.lease is not self.on_air:
             offered.release()
             return False
-        self._count()
+        self._count(offered.lease)
         if self._newest.idle and self._quick(offered):
             ready = self._owned(offered)
             offered.release()
@@ -185,7 +189,7 @@ class Ingest:
         """See `Lease.submit`."""
         if lease is not self.on_air:
             return
-        self._count()
+        self._count(lease)
         ready = picture if self._fits(picture) else await asyncio.to_thread(self.fitted, picture)
         await self._stream.submit(self._stamped(ready))
 
@@ -206,8 +210,9 @@ class Ingest:
             advice = f"{holding.holder} gives it frames; choose another session"
             raise ParameterError("session", self._name, advice)
 
-    def _count(self) -> None:
+    def _count(self, lease: Lease) -> None:
         self.last_frame = time.monotonic()
+        lease.pauses.came(self.last_frame)
         self.rate.add(self.last_frame)
 
     def _fits(self, picture: Picture) -> bool:

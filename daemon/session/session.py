@@ -14,11 +14,11 @@ from driftcam.daemon import background
 from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result, keep_bars
-from driftcam.daemon.measure import Samples
+from driftcam.daemon.measure import Patience, Samples
 from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
-from driftcam.daemon.session.waiting import why_no_picture
+from driftcam.daemon.session.waiting import KEEP, why_no_picture
 from driftcam.daemon.sinks import ShowsAlpha, ShowsPlaceholders, Sink
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import Parameters
@@ -75,7 +75,7 @@ class Session:
         self.dropped_by_sinks = 0
         self.first: float | None = None
         self.last = 0.0
-        self.rate = Rate()
+        self.rate, self._pauses = Rate(), Patience(KEEP)
         self.latency, self.engine_ms, self.source_ms = Samples(), Samples(), Samples()
 
     @property
@@ -245,13 +245,16 @@ class Session:
                 show(image)
 
     def _why_no_picture(self) -> str:
+        lease = self.ingest.on_air
         return why_no_picture(
             time.monotonic(),
             last_result=self.last if self.delivered else None,
             last_frame=self.ingest.last_frame,
             engine=self._stream.state,
             reason=self._stream.reason,
-            source=self.ingest.on_air.holder if self.ingest.on_air is not None else "",
+            source=lease.holder if lease is not None else "",
+            frames_pause=lease.pauses.seconds if lease is not None else KEEP,
+            results_pause=self._pauses.seconds,
         )
 
     def _count(self, result: Result) -> None:
@@ -260,5 +263,6 @@ class Session:
         self.last = now
         self.delivered += 1
         self.rate.add(now)
+        self._pauses.came(now)
         self.latency.add((result.arrived - result.source.captured) / 1e6)
         self.engine_ms.add(result.process_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from driftcam.daemon.engine.state import EngineState
 
-KEEP = 2.0  # seconds that the last picture serves
+KEEP = 2.0  # seconds that the last picture serves at least
 
 
 def why_no_picture(
@@ -15,6 +15,8 @@ def why_no_picture(
     engine: EngineState,
     reason: str,
     source: str,
+    frames_pause: float = KEEP,
+    results_pause: float = KEEP,
 ) -> str:
     """What to show instead of results, or empty while the last one still serves.
 
@@ -23,6 +25,7 @@ def why_no_picture(
         engine: as the session sees it.
         reason: why the engine is not ready, as far as it is known.
         source: who gives frames, or empty.
+        frames_pause, results_pause: seconds that are usual between them: slides, or a slow engine, are no trouble.
     """
     if last_result is not None and now - last_result < KEEP:
         return ""
@@ -33,6 +36,8 @@ def why_no_picture(
             return f"The engine is started again: {reason}" if reason else "The engine is started again"
         case EngineState.STARTING:
             return f"The engine is starting: {reason}" if reason else "The engine is starting"
-    if last_frame is None or now - last_frame >= KEEP:
+    if last_frame is None or now - last_frame >= frames_pause:
         return f"No picture comes from {source}" if source else "Waiting for a source"
+    if last_result is not None and (last_result >= last_frame or now - last_result < results_pause):
+        return ""
     return "The engine is busy"

@@ -50,6 +50,7 @@ class ClipSource:
     def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]:
         self._start, self._pace = 0, Pace(stop) if paced else None
         last, before = -1, None
+        image: np.ndarray | None = None
         if self._pipe is not None:
             self._pipe.stop = stop
         try:
@@ -57,13 +58,13 @@ class ClipSource:
                 before = last
                 for pts, frame in self._pass():
                     last = self._start + pts
-                    if self._pace is not None:
-                        self._pace.wait(last)
+                    for _ in self._pace.still(last) if self._pace is not None else ():
+                        if image is not None and not stop.is_set():
+                            yield _now(image)
                     if stop.is_set():
                         return
                     image = upright(frame)
-                    captured = time.monotonic_ns()
-                    yield Picture(image, captured if paced else last, captured)
+                    yield _now(image) if paced else Picture(image, last, time.monotonic_ns())
                 if not paced or self._pipe is not None:
                     return
                 self._start = last + round(1e9 / self.info.fps)
@@ -113,3 +114,8 @@ class ClipSource:
         if self.sound is not None:
             due = self._start + pts
             self.sound.write(Chunk(samples, due if self._pace is None else self._pace.moment(due)))
+
+
+def _now(image: np.ndarray) -> Picture:
+    captured = time.monotonic_ns()
+    return Picture(image, captured, captured)

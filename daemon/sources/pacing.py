@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+
+STILL_NS = 1_000_000_000
 
 
 class Pace:
@@ -18,6 +21,12 @@ class Pace:
     def wait(self, due: int) -> None:
         """Until `due` ns after the first frame, or until stopped."""
         self._stop.wait(max(0, self.of(due) - time.monotonic_ns()) / 1e9)
+
+    def still(self, due: int) -> Iterator[None]:
+        """As `wait`; once a second on the way, so that whoever holds a picture may show it again."""
+        while self.of(due) - time.monotonic_ns() > STILL_NS and not self._stop.wait(STILL_NS / 1e9):
+            yield
+        self.wait(due)
 
     def of(self, due: int) -> int:
         """CLOCK_MONOTONIC ns of the frame that is `due` ns after the first one; from now on, if that was long ago."""

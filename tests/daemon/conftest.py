@@ -41,7 +41,7 @@ def write_clip(
     frames: int = 20,
     *,
     size: tuple[int, int] = SIZE,
-    fps: int = 10,
+    fps: int | Fraction = 10,
     rotation: int = 0,
     image: np.ndarray | None = None,
 ) -> Path:
@@ -50,7 +50,7 @@ def write_clip(
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.time_base = Fraction(1, fps)
+        stream.time_base = 1 / Fraction(fps)
         if rotation:
             stream.set_display_rotation(rotation)
         for number in range(frames):

@@ -10,7 +10,7 @@ from driftcam.daemon.admission import Limits, refusal
 from driftcam.daemon.config.specs import Spec, device_number, parse_listen, parse_sink, parse_size, parse_source
 from driftcam.daemon.engine.process import ending
 from driftcam.daemon.engine.state import FOLLOWS, EngineState, Timeouts, hangs, restart_delay, transition
-from driftcam.daemon.measure import Samples
+from driftcam.daemon.measure import Patience, Samples
 from driftcam.daemon.session.waiting import why_no_picture
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.memory import peak_memory_mb
@@ -105,6 +105,26 @@ def test_the_last_picture_serves_for_a_while_then_people_are_told_why_there_is_n
     assert why(last_frame=None) == why(last_frame=90.0, last_result=90.1) == "No picture comes from cam"
     assert why(last_frame=None, source="") == "Waiting for a source"
     assert "busy" in why()
+
+
+def test_a_slow_source_and_a_slow_engine_are_no_trouble() -> None:
+    slides = {"frames_pause": 12.0, "last_frame": 93.0}
+    assert why(**slides, last_result=93.1) == ""
+    assert "started again" in why(**slides, last_result=93.1, engine=EngineState.RESTARTING)
+    assert why(frames_pause=12.0, last_frame=87.0, last_result=87.1) == "No picture comes from cam"
+    assert why(last_result=95.0, results_pause=12.0) == ""
+    assert "busy" in why(last_result=95.0)
+
+
+def test_patience_follows_the_longest_of_the_last_pauses() -> None:
+    patience = Patience(2.0)
+    for now in (0, 5, 10):
+        patience.came(now)
+    assert patience.seconds == 12.5
+    for number in range(Patience.PAUSES + 1):
+        patience.came(10 + number / 30)
+    assert patience.seconds == 2.0
+    assert Patience(2.0, 5.0).seconds == 12.5, "before anything came"
 
 
 def test_the_end_of_a_process_is_told_in_one_line() -> None:

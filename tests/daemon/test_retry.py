@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,9 @@ from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.pulse import EVERY, Pulse
 from driftcam.daemon.service.systemd import Systemd
 from driftcam.daemon.session import retry
+from driftcam.daemon.session.feed import feed
 from driftcam.daemon.session.retry import RetryingSink, RetryingSource, RetryingStyle
+from driftcam.daemon.sources import SourceInfo
 from driftcam.engines.api import ParameterError
 from tests.daemon.conftest import ROOT, write_clip
 from tests.daemon.http_daemon import Daemon, daemon_in, until
@@ -56,6 +61,43 @@ async def test_a_source_is_changed_without_the_session_ending(daemon: Daemon, tm
     delivered = daemon.session.delivered
     await until(lambda: daemon.session.delivered > delivered + 5)
     await second.close()
+
+
+class Slides:
+    """A source that shows a picture and says how many come in a second."""
+
+    sound = None
+
+    def __init__(self, fps: float) -> None:
+        self.info = SourceInfo(64, 64, fps, None, waits=False)
+
+    def frames(self, stop: threading.Event, *, paced: bool) -> Iterator[Picture]:
+        now = time.monotonic_ns()
+        yield Picture(np.zeros((64, 64, 3), np.uint8), now, now)
+        stop.wait()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("fps", "trouble"), [(0.2, ""), (30.0, "No picture comes from slides")])
+async def test_the_rate_of_a_source_decides_when_a_picture_is_missed(daemon: Daemon, fps: float, trouble: str) -> None:
+    lease, stop = daemon.session.ingest.claim("slides"), threading.Event()
+    feeding = asyncio.create_task(feed(Slides(fps), daemon.session, lease, stop, last=False))
+    await until(lambda: daemon.session.delivered)
+    await asyncio.sleep(3)
+    assert daemon.session.trouble == trouble
+    stop.set()
+    await feeding
+
+
+async def test_a_clip_of_slides_is_shown_again_until_the_next_one_comes(daemon: Daemon, tmp_path: Path) -> None:
+    """A change of style is seen at once, and nobody is told that no picture comes."""
+    slides = write_clip(tmp_path / "slides.mkv", 3, fps=Fraction(1, 4))
+    retrying = RetryingSource(parse_source(f"clip:{slides}"), daemon.session, (64, 64), daemon.core.notify)
+    await until(lambda: daemon.session.delivered > 3)
+    assert daemon.session.trouble == ""
+    await retrying.close()
 
 
 class Camera:
