@@ -135,6 +135,8 @@ class Service:
         if {"live.source", "live.size"} & set(changed):
             await self._close(RetryingSource)
             self._open_source(new)
+        if "live.size" in changed:
+            await self._change_size(new)
         if "live.sinks" in changed:
             await self._close(RetryingSink)
             self._open_sinks(new)
@@ -204,6 +206,16 @@ class Service:
         """Or not: sessions get the size that was written down, and else the largest that runs live."""
         written = config.live.parameters.keys() & {"width", "height"}
         self.core.sessions.auto_size = parse_model_size(config.live.size) is None and not written
+
+    async def _change_size(self, config: Config) -> None:
+        """Raises `ParameterError`."""
+        if size := parse_model_size(config.live.size):
+            await self._session.control.change({"width": size[0], "height": size[1]})
+        elif self.core.sessions.auto_size:
+            self._session.leave_size_open()
+            self.core.notify(
+                "live.size = auto is measured when an engine starts: driftcam ctl restart-engine does it now"
+            )
 
     def _first(self) -> Parameters:
         return self._first_parameters(self._config)

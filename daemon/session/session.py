@@ -171,6 +171,10 @@ class Session:
         """
         return await self._stream.report(insight=insight)
 
+    def leave_size_open(self) -> None:
+        """The next engine that takes it up chooses the size, unless somebody asks for one before."""
+        self._stream.settings.auto_size = True
+
     async def close(self) -> None:
         """End the stream; the sinks stay the caller's."""
         self.closed = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from driftcam.engines.api.sizes import DEFAULT_AREA, model_size
 from driftcam.engines.worker.main import OneByOne
 from tests.daemon import standin
 from tests.daemon.conftest import start_run
+from tests.daemon.test_serve import CONFIG, serving
 from tests.daemon.test_supervision import Fed, running, until
 
 NAME = "tests.daemon.test_auto_size:Host"
@@ -93,6 +95,24 @@ async def test_a_size_asked_for_while_it_is_measured_wins_and_other_changes_are_
         assert chosen.viewer.results[-1].image.shape == (64, 128, 3)
         assert turned.viewer.results[-1].image.shape[:2][::-1] == model_size(288, 512, 512 * 512)
         assert turned.session.control.parameters.strength == 0.25
+
+
+def test_a_running_daemon_is_told_to_choose_the_size_and_says_when_it_does(tmp_path: Path) -> None:
+    with serving(tmp_path, CONFIG.replace("tests.daemon.standin:Engine", NAME)) as served:
+        served.until(lambda: served.state()["delivered"] > 0)
+        assert served.state()["parameters"]["width"] == 128
+        path = tmp_path / ".config" / "driftcam" / "config.toml"
+        path.write_text(path.read_text().replace("128x64", "auto"))
+        served.process.send_signal(signal.SIGHUP)
+        served.until(lambda: "live.size = auto is measured when an engine starts" in served.log)
+        assert served.state()["parameters"]["width"] == 128
+        assert served.ctl("restart-engine").returncode == 0
+        served.until(lambda: served.state()["parameters"]["width"] > 128)
+        told = served.state()["parameters"]
+        assert (told["width"], told["height"]) == model_size(128, 64, 512 * 512)
+        path.write_text(path.read_text().replace("auto", "64x64").replace('source = "test"', 'source = ""'))
+        served.process.send_signal(signal.SIGHUP)
+        served.until(lambda: served.state()["parameters"]["width"] == 64)
 
 
 async def test_an_engine_that_dies_of_measuring_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
