@@ -19,7 +19,7 @@ from driftcam.engines.diffusion.frame import Frame
 from driftcam.engines.diffusion.plan import may_share
 from driftcam.engines.diffusion.sequential import denoise
 from driftcam.engines.engine import Engine, Stylised
-from driftcam.engines.live_size import LiveSize, Memory, calm, measure
+from driftcam.engines.live_size import LiveSize, Memory, measure
 from driftcam.engines.models.base import Model
 from driftcam.engines.models.registry import Models
 from driftcam.engines.numba_kernels import compile_kernels
@@ -64,7 +64,7 @@ class EngineHost:
         if found is None:
             models = self._models if alone else Models()
             found = measure(lambda at: Engine(at, **vars(options), models=models), parameters)
-            if alone and calm() and found.quick:  # one that is too slow may only have met a busy moment
+            if alone and found.lasts:
                 memory.save(parameters, found)
         return found
 

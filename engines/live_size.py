@@ -12,7 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.engine import Engine
+from driftcam.engines.other_work import CALM, OtherWork
 
 SIDES = (256, 320, 384, 448, 512, 640, 768)  # of a square; other shapes get as many pixels
 FPS = 20
@@ -33,10 +34,19 @@ Timer = Callable[[int], float]
 
 @dataclass(frozen=True)
 class LiveSize:
-    """What was measured: `seconds` a frame by side, and the largest `side` that is quick enough, or the smallest."""
+    """What was measured: `seconds` a frame by side, and the largest `side` that is quick enough, or the smallest.
+
+    `others`: what other processes had of the processors meanwhile, 0 to 1, or None where the system does not say.
+    """
 
     side: int
     seconds: Mapping[int, float]
+    others: float | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it may be taken at the next start: else the moment may have been too busy for more."""
+        return self.quick and (self.others is None or self.others <= CALM)
 
     @property
     def quick(self) -> bool:
@@ -59,7 +69,9 @@ def measure(open_engine: Callable[[Parameters], Engine], parameters: Parameters)
         still = parameters.replace(width=side, height=side, similarity_threshold=0.0)
         return frame_seconds(open_engine(still).step, side)
 
-    return search(seconds)
+    others, began = OtherWork(), time.monotonic()
+    found = search(seconds)
+    return replace(found, others=others.share(time.monotonic() - began))
 
 
 def search(timer: Timer, sides: Sequence[int] = SIDES, clock: Callable[[], float] = time.monotonic) -> LiveSize:
@@ -133,11 +145,6 @@ class Memory:
             temporary.replace(path)
         except OSError:
             pass
-
-
-def calm() -> bool:
-    """Whether the machine has time: what is measured beside the work of others says little about the next start."""
-    return not hasattr(os, "getloadavg") or os.getloadavg()[0] < (os.cpu_count() or 1)
 
 
 _COSTS = ("steps", "guidance", "guidance_scale", "noise")
