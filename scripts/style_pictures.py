@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "webrtc" / "page" / "styles"
 DOCS = ROOT / "docs" / "embedded"
 FACE = ROOT / "tests" / "data" / "astronaut.jpg"
-SIDE, TILE, THUMBNAIL = 512, 192, (160, 120)
+SIDE, TILE = 512, 192
+THUMBNAIL = (256, 192)  # sharp where a display has two or three pixels to one of the page, whose tiles are 96 wide
 COLUMNS = 9
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     face, clip = photographs()
     painted = {name: painter.paint(face, styles=((name, 1.0),)) for name in STYLE_NAMES}
     for name, picture in painted.items():
-        save(GALLERY / f"{name}.jpg", thumbnail(picture), 82)
+        save(GALLERY / f"{name}.jpg", thumbnail(picture), 76)
     tiles = [labelled(face, "photograph"), *(labelled(picture, name) for name, picture in painted.items())]
     save(DOCS / "styles.jpg", grid(tiles, COLUMNS), 80)
     save(DOCS / "axes.jpg", axes(painter, [(face, "autumn-oil"), (clip, "great-wave")]), 84)

@@ -20,7 +20,7 @@ from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 NAME = "thumbnails"  # of the session that paints them
-AREA = 128 * 96
+AREA = 256 * 192  # at most: a tile of the page is 96 wide, on a display with two or three pixels to one
 TIMEOUT = 10.0  # seconds for one; the first waits for networks of its size
 IDLE_TIMEOUT = 20.0  # seconds without a request until the session is closed
 
@@ -50,7 +50,7 @@ class Thumbnails:
         self._last_asked = time.monotonic()
         painter = self._context.core.sessions.get(NAME)
         look = session.control.parameters
-        width, height = model_size(look.width, look.height, AREA)
+        width, height = model_size(look.width, look.height, min(AREA, look.width * look.height))
         if painter is None:
             small = look.replace(width=width, height=height, steps=1, noise="fixed", travel=0.0, style_vector=None)
             painter = self._context.core.sessions.open(NAME, small, own_size=True)

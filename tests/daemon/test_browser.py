@@ -31,8 +31,10 @@ from driftcam.daemon.http.share import qr_code
 from driftcam.daemon.http.tls import tls_context
 from driftcam.daemon.session.recordings import Recordings
 from driftcam.engines.api import ParameterError
+from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.http import SDP, operations
 from driftcam.webrtc.operation import Refused
+from driftcam.webrtc.page import FOLDER as PAGE
 from driftcam.webrtc.peers import Peers
 from driftcam.webrtc.settings import Settings
 from tests.daemon.http_daemon import START, Daemon, daemon_in, until
@@ -180,9 +182,29 @@ async def test_thumbnails_are_painted_in_a_session_of_their_own_that_ends(
                 response = await client.get(f"/api/styles/{style}/thumbnail")
                 assert response.status == 200, await response.text()
                 image = cv2.imdecode(np.frombuffer(await response.read(), np.uint8), cv2.IMREAD_COLOR)
-                assert image.shape[0] < 200
+                assert image.shape[:2] == (before.height, before.width), "no larger than the picture itself"
             assert daemon.session.control.parameters == before
         await until(lambda: daemon.core.sessions.get("thumbnails") is None)
+
+
+async def test_a_thumbnail_is_as_sharp_as_a_dense_display_and_no_larger(daemon: Daemon) -> None:
+    async with daemon.client() as client, daemon.frames():
+        await daemon.session.control.change({"width": 640, "height": 480})
+        response = await client.get("/api/styles/dusk/thumbnail")
+        assert response.status == 200, await response.text()
+        image = cv2.imdecode(np.frombuffer(await response.read(), np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (192, 256, 3)
+
+
+async def test_the_page_is_light_and_its_gallery_sharp_on_a_dense_display() -> None:
+    files = [path for path in PAGE.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}]
+    pictures = [path for path in files if path.suffix == ".jpg"]
+    assert len(pictures) == len(STYLE_NAMES)
+    assert sum(path.stat().st_size for path in set(files) - set(pictures)) < 300_000
+    for path in pictures:
+        height, width = cv2.imread(str(path)).shape[:2]
+        assert width >= 2 * 96 and (height, width) == (width * 3 // 4, width), path.name
+        assert path.stat().st_size < 20_000, path.name
 
 
 async def test_the_way_for_a_phone_is_told(daemon: Daemon) -> None:

@@ -13,7 +13,7 @@ async function fill() {
     const button = Object.assign(document.createElement("button"), { type: "button", title: about });
     button.dataset.style = name;
     if (picture) {
-      const image = Object.assign(document.createElement("img"), { src: `styles/${name}.jpg`, alt: "", width: 96, height: 72 });
+      const image = Object.assign(document.createElement("img"), { src: `styles/${name}.jpg`, alt: "", width: 96, height: 72, loading: "lazy" });
       button.append(image);
     }
     button.append(Object.assign(document.createElement("span"), { textContent: name.replaceAll("-", " ") }));
