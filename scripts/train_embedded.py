@@ -1,7 +1,7 @@
-"""Train the embedded model from nothing: data, teacher pairs, autoencoder, flow, reflow, judgement,
-weights, card.
+"""Train the embedded model: data, teacher pairs, autoencoder, flow, couples, decoder, reflow, weights, judgement, card.
 
-    pip install -e '.[train]' && python -m scripts.train_embedded
+    pip install -e '.[train]' && python -m scripts.train_embedded                 # from nothing
+    python -m scripts.train_embedded --train more --output build/embedded/more    # from the shipped weights
 
 Every stage is cached under `build/embedded` and resumes where it stopped; on two cores the whole
 takes about two and a half hours. Needs Debian or Ubuntu (the photographs are in their packages).
@@ -10,6 +10,7 @@ takes about two and a half hours. Needs Debian or Ubuntu (the photographs are in
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -17,38 +18,68 @@ import cv2
 import numpy as np
 import torch
 
-from driftcam.engines.models.embedded.model import WEIGHTS
-from scripts.training import autoencoder, card, data, flow, judge, reflow, teacher
-from scripts.training.package import write_weights
+from driftcam.engines.api.styles import STYLE_NAMES
+from driftcam.engines.models.embedded.model import WEIGHTS, load_networks
+from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet
+from scripts.training import autoencoder, card, data, flow, judge, looks, polish, reflow, teacher
+from scripts.training.package import widened, write_weights
 
-PAIRS = (8000, 8000)  # two files, so that neither fills the memory of a small machine while it is made
+TRAIN = {
+    "all": "from nothing",
+    "more": "from the shipped weights, with the styles that they lack",
+    "decoder": "the shipped weights' decoder alone",
+}
+SHARD = 100  # pairs in a file
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=Path("build/embedded"), help="cache and checkpoints")
+    parser.add_argument("--train", choices=TRAIN, default="all", help="; ".join(f"{k}: {v}" for k, v in TRAIN.items()))
+    parser.add_argument("--pairs", type=int, default=16000, help="photographs that the teachers paint")
     parser.add_argument("--autoencoder-minutes", type=float, default=20)
     parser.add_argument("--flow-minutes", type=float, default=75)
-    parser.add_argument("--reflow-minutes", type=float, default=12)
+    parser.add_argument("--polish-minutes", type=float, default=15)
+    parser.add_argument("--reflow-minutes", type=float, default=20)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder of the weights that are written")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
     build: Path = options.build
     build.mkdir(parents=True, exist_ok=True)
-    crops, pairs, held, by_style = prepare(build)
-    coder = autoencoder.train(build, crops, pairs, held, options.autoencoder_minutes)
-    encoder = coder.folded_encoder()
-    unet = flow.train(build, encoder, crops["train"], pairs, by_style, options.flow_minutes)
-    unet = reflow.train(build, unet, encoder, crops["train"], pairs, by_style, options.reflow_minutes)
-    write_weights(WEIGHTS, encoder, coder.decoder, unet, teacher.Teacher().predictor_path)
-    report = judgement(build, coder, unet, crops, pairs, held)
-    (build / "report.json").write_text(json.dumps(report, indent=1))
-    card.write(WEIGHTS, build, report, encoder, coder.decoder, crops["held_out"])
+    crops, pairs, held, by_style = prepare(build, options.pairs)
+    photos, folder = crops["train"], build / options.train
+    folder.mkdir(exist_ok=True)
+    if options.train == "all":
+        coder = autoencoder.train(folder, crops, pairs, held, options.autoencoder_minutes)
+        encoder, decoder = coder.folded_encoder(), coder.decoder
+        painter = flow.train(folder, encoder, photos, pairs, by_style, options.flow_minutes)
+        before = decoder, painter
+    else:
+        encoder, decoder, shipped = load_networks(WEIGHTS)
+        painter = widened(shipped, by_style)
+        before = decoder, painter
+        if options.train == "more":
+            painter = flow.train(folder, encoder, photos, pairs, by_style, options.flow_minutes, painter)
+    count = reflow.FEW if options.train == "decoder" else reflow.COUPLES
+    coupled = reflow.couples(folder / "couples.pt", painter, encoder, photos, pairs, by_style, count)
+    decoder = polish.train(folder, encoder, decoder, photos, pairs["stylised"], coupled, options.polish_minutes)
+    if options.train != "decoder":
+        painter = reflow.train(folder, painter, decoder, coupled, options.reflow_minutes)
+    styles = len(STYLE_NAMES) if options.train == "decoder" else teacher.STYLES
+    write_weights(options.output, encoder, decoder, painter, teacher.Teacher().predictor_path, styles)
+    classifier = judge.train_classifier(folder / "classifier.pt", pairs)
+    report = judgement(build / "raw", classifier, (encoder, decoder, painter), before, crops["held_out"], held, styles)
+    (folder / "report.json").write_text(json.dumps(report, indent=1))
+    if options.output == WEIGHTS:
+        card.write(WEIGHTS, folder, report, encoder, decoder, crops["held_out"])
 
 
-def prepare(build: Path) -> tuple[dict, dict, dict, np.ndarray]:
+def prepare(build: Path, count: int) -> tuple[dict, dict, dict, np.ndarray]:
     """Crops, teacher pairs, held-out pairs and style vectors of the named styles, from the cache where there."""
     data.fetch(build / "raw")
+    looks.raw = build / "raw"
     crops = cached(build / "crops.npz", lambda: data.make_crops(build / "raw"))
     guide = teacher.Teacher()
 
@@ -58,60 +89,65 @@ def prepare(build: Path) -> tuple[dict, dict, dict, np.ndarray]:
         return {"bank": bank, "by_style": by_style}
 
     bank = cached(build / "bank.npz", make_bank)
-    parts = [
-        cached(
-            build / f"pairs{number}.npz",
-            lambda n=number, c=count: teacher.make_pairs(guide, crops["train"], bank["bank"], c, seed=2 + 10 * n),
-        )
-        for number, count in enumerate(PAIRS)
-    ]
-    pairs = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     held = cached(
         build / "pairs_held_out.npz",
-        lambda: teacher.make_pairs(guide, crops["held_out"], bank["bank"], 400, seed=3),
+        lambda: teacher.make_pairs(guide, crops["held_out"], bank["bank"], 300, seed=3),
     )
+    shards = [
+        cached(
+            build / "pairs" / f"{number:04d}.npz",
+            lambda n=number: teacher.make_pairs(guide, crops["train"], bank["bank"], SHARD, seed=100 + n),
+        )
+        for number in range(count // SHARD)
+    ]
+    pairs = {key: np.concatenate([shard[key] for shard in shards]) for key in shards[0]}
     return crops, pairs, held, bank["by_style"]
 
 
 def cached(path: Path, make) -> dict[str, np.ndarray]:
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npz")
         np.savez(temporary, **make())
         temporary.replace(path)
+        print(f"made {path}", flush=True)
     return dict(np.load(path))
 
 
-def judgement(build: Path, coder, unet, crops: dict, pairs: dict, held: dict) -> dict:
-    guide = teacher.Teacher()
-    classifier = judge.train_classifier(build / "classifier.pt", pairs)
-    photo_db, stylised_db = autoencoder.held_out_psnr(coder, crops["held_out"], held["stylised"])
-    examiner = judge.Judge(
-        coder.folded_encoder(),
-        coder.decoder,
-        unet,
-        crops["held_out"],
-        lambda photo, style: guide.named(photo, np.eye(teacher.NAMED, dtype=np.float32)[style]),
-    )
+def judgement(
+    raw: Path,
+    classifier: judge.StyleClassifier,
+    networks: tuple[Encoder, Decoder, FlowUNet],
+    before: tuple[Decoder, FlowUNet],
+    photos: np.ndarray,
+    held: dict,
+    styles: int,
+) -> dict:
+    """Every number of the model card; `before` is what a gain is measured against, with the same encoder."""
+    examiner = judge.Judge(*networks, photos, functools.partial(teacher.taught, teacher.Teacher()), styles)
     pure = np.flatnonzero(held["named"].max(1) == 1)
-    report = examiner.report(classifier)
-    report["classifier_on_held_out_teacher"] = judge.accuracy(
-        classifier, autoencoder.to_pixels(held["stylised"][pure]), torch.from_numpy(held["named"][pure].argmax(1))
-    )
-    report["psnr_photo"], report["psnr_stylised"] = photo_db, stylised_db
-    report["clips"] = clip_psnr(build / "raw", coder)
-    return report
+    labels = torch.from_numpy(held["named"][pure].argmax(1))
+    taught = autoencoder.to_pixels(held["stylised"][pure])
+    return examiner.report(classifier) | {
+        "classifier_on_held_out_teacher": judge.accuracy(classifier, taught, labels),
+        "straight": examiner.straight(),
+        "straight_before": examiner.of(*before).straight(),
+        "faces": judge.faces_kept(*networks, data.portraits(raw), styles),
+        "psnr_photo": autoencoder.median_psnr(*networks[:2], photos),
+        "psnr_stylised": autoencoder.median_psnr(*networks[:2], held["stylised"]),
+        "clips": clip_psnr(raw, *networks[:2]),
+    }
 
 
-def clip_psnr(raw: Path, coder) -> dict[str, float]:
+def clip_psnr(raw: Path, encoder: Encoder, decoder: Decoder) -> dict[str, float]:
     """Median reconstruction PSNR on every tenth frame of the held-out clips."""
     result = {}
     for name in data.HELD_OUT_CLIPS:
         frames = data.frames(next(raw.glob(f"**/{name}")), 10)
         frames = [f[: f.shape[0] // 32 * 32, : f.shape[1] // 32 * 32] for f in frames]
-        result[name] = autoencoder.median_psnr(coder, np.stack(frames))
+        result[name] = autoencoder.median_psnr(encoder, decoder, np.stack(frames))
     return result
 
 
 if __name__ == "__main__":
-    cv2.setNumThreads(2)
     main()

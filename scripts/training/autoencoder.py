@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from driftcam.engines.models.embedded.networks import LATENT_CHANNELS, Decoder, Encoder
-from scripts.training.progress import Run
+from scripts.training.progress import Run, mixed
 
 CROP = 128
 BATCH = 16
@@ -63,15 +63,10 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
     return 10 * torch.log10(255**2 / (output - target).square().flatten(1).mean(1).clamp_min(1e-6))
 
 
-def held_out_psnr(model: Autoencoder, photos: np.ndarray, stylised: np.ndarray) -> tuple[float, float]:
-    return median_psnr(model, photos), median_psnr(model, stylised)
-
-
 @torch.no_grad()
-def median_psnr(model: Autoencoder, images: np.ndarray) -> float:
+def median_psnr(encoder: Encoder, decoder: Decoder, images: np.ndarray) -> float:
     """Median reconstruction PSNR in dB of (N, H, W, 3) u8 pictures."""
-    encoder = model.folded_encoder()
-    parts = [psnr(model.decoder(encoder(part)), part) for part in to_pixels(images).split(8)]
+    parts = [psnr(decoder(encoder(part)), part) for part in to_pixels(images).split(8)]
     return torch.cat(parts).median().item()
 
 
@@ -87,7 +82,7 @@ def train(folder: Path, crops: dict, pairs: dict, held_pairs: dict, minutes: flo
     while run.progress < 1:
         run.set_learning_rate(1.5e-3)
         target = to_pixels(_batch(photos, stylised, rng)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             output = model(target)
         loss = reconstruction_loss(output.float(), target)
         optimiser.zero_grad(set_to_none=True)
@@ -97,7 +92,9 @@ def train(folder: Path, crops: dict, pairs: dict, held_pairs: dict, minutes: flo
         run.update()
         total, count = total + loss.item(), count + 1
         if run.step % 1000 == 0:
-            photo_db, stylised_db = held_out_psnr(run.average, crops["held_out"], held_pairs["stylised"][:64])
+            networks = run.average.folded_encoder(), run.average.decoder
+            held = crops["held_out"], held_pairs["stylised"][:64]
+            photo_db, stylised_db = (median_psnr(*networks, images) for images in held)
             run.record(loss=round(total / count, 5), psnr_photo=round(photo_db, 2), psnr_stylised=round(stylised_db, 2))
             total, count = 0.0, 0
     return run.average

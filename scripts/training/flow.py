@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from driftcam.engines.conditions.freedom import degrade, hiding_level
 from driftcam.engines.models.embedded.networks import STRIDE, Encoder, FlowUNet
 from scripts.training.autoencoder import to_pixels
-from scripts.training.progress import Run
-from scripts.training.teacher import NAMED, VECTOR
+from scripts.training.progress import Run, mixed
+from scripts.training.teacher import STYLES, VECTOR
 
 LATENT_SIDE = 31  # 248 of 256 pixels: room for a shift of up to one cell
 ROUND_STEPS = 6000  # steps on one encoding of the pairs, before they are shifted and flipped anew
+RATE = 1.2e-3
 STYLE_DROP = 0.08
 VECTOR_FOR_NAMED = 0.2  # share of named-style samples that show the style as a picture's vector instead
 BROAD_AFTER = 0.7  # share of the time on small windows; the rest on broad ones, nearer to real use
@@ -38,7 +40,7 @@ class Pairs:
             parts = []
             for start in range(0, len(images), 32):
                 window = images[start : start + 32, top : top + span, left : left + span]
-                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                with torch.no_grad(), mixed():
                     pixels = to_pixels(window[:, :, ::-1] if flip else window)
                     parts.append(self.encoder(pixels.contiguous(memory_format=torch.channels_last)).half())
             return torch.cat(parts)
@@ -48,7 +50,7 @@ class Pairs:
     def batch(self, size: int, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Stylised latents, photograph latents (B, C, side, side) and style conditions (B, 126)."""
         chosen = rng.integers(len(self.stylised), size=size)
-        photo, stylised, style = [], [], np.zeros((size, NAMED + VECTOR), np.float32)
+        photo, stylised, style = [], [], np.zeros((size, STYLES + VECTOR), np.float32)
         for row, k in enumerate(chosen):
             top, left = rng.integers(0, LATENT_SIDE - side + 1, size=2)
             window = (slice(None), slice(top, top + side), slice(left, left + side))
@@ -60,7 +62,7 @@ class Pairs:
     def _style(self, k: int, rng: np.random.Generator) -> np.ndarray:
         named, vector = self.pairs["named"][k], self.pairs["vector"][k]
         if rng.random() < STYLE_DROP:
-            return np.zeros(NAMED + VECTOR, np.float32)
+            return np.zeros(STYLES + VECTOR, np.float32)
         if named.max() == 1 and rng.random() < VECTOR_FOR_NAMED:
             options = self.bank_by_style[int(named.argmax())]
             named, vector = np.zeros_like(named), options[rng.integers(len(options))]
@@ -74,19 +76,29 @@ def random_time(count: int) -> Tensor:
     return torch.where(torch.rand(count) < 0.2, late, t)
 
 
-def train(folder: Path, encoder: Encoder, crops: np.ndarray, pairs: dict, bank: np.ndarray, minutes: float) -> FlowUNet:
+def train(
+    folder: Path,
+    encoder: Encoder,
+    crops: np.ndarray,
+    pairs: dict,
+    bank: np.ndarray,
+    minutes: float,
+    begun: FlowUNet | None = None,
+) -> FlowUNet:
+    """From nothing, or from the trained network `begun` at a third of the rate."""
     torch.manual_seed(1)
     torch.set_flush_denormal(True)
     rng = np.random.default_rng(1)
-    model = FlowUNet()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
+    model = FlowUNet(style_dim=STYLES + VECTOR) if begun is None else copy.deepcopy(begun).train().requires_grad_(True)
+    rate = RATE if begun is None else RATE / 3
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
     run = Run(folder, "flow", model, optimiser, minutes)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = Pairs(encoder, crops, pairs, bank)
     data.encode(rng)
     total, count = 0.0, 0
     while run.progress < 1:
-        run.set_learning_rate(1.2e-3)
+        run.set_learning_rate(rate)
         size, side = (32, 16) if run.progress < BROAD_AFTER else (12, 28)
         target, photo, style = data.batch(size, side, rng)
         loss = flow_loss(model, target, photo, style)
@@ -110,6 +122,6 @@ def flow_loss(model: nn.Module, target: Tensor, photo: Tensor, style: Tensor) ->
     condition = degrade(photo, torch.randn_like(photo), level)
     noise, t = torch.randn_like(target), random_time(len(target))
     x = torch.lerp(target, noise, t.view(-1, 1, 1, 1))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         velocity = model(x, t, condition, level, style)
     return F.mse_loss(velocity.float(), noise - target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise, product
 from pathlib import Path
@@ -11,17 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.conditions.freedom import degrade, hiding_level, hiding_noise
 from driftcam.engines.models.embedded.networks import Decoder, Encoder, FlowUNet
+from scripts.training import faces
 from scripts.training.autoencoder import to_pixels
-from scripts.training.teacher import NAMED, VECTOR
+from scripts.training.teacher import PAINTED, STYLES, VECTOR
+from scripts.training.texture import grid_ratio
 
 DEFAULT_FREEDOM = 0.3
+LIVE = Parameters()
 WINDOW = 128
 
 
 class StyleClassifier(nn.Module):
-    """128² pixels in [-1, 1] to the logits of 26 styles; trained on the teacher's pictures alone."""
+    """128² pixels in [-1, 1] to the logits of the named styles; trained on the teachers' pictures alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +35,7 @@ class StyleClassifier(nn.Module):
         for inputs, outputs in zip((12, *widths[:-1]), widths, strict=True):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], NAMED)
+        self.head = nn.Linear(widths[-1], STYLES)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.body(pixels).mean((2, 3)))
@@ -65,7 +70,7 @@ def train_classifier(path: Path, pairs: dict, steps: int = 1500) -> StyleClassif
 @torch.no_grad()
 def accuracy(classifier: StyleClassifier, pixels: Tensor, labels: Tensor) -> float:
     """Share of pictures whose four 128² windows together get the right style."""
-    logits = torch.zeros(len(pixels), NAMED)
+    logits = torch.zeros(len(pixels), STYLES)
     for top, left in ((0, 0), (0, 128), (128, 0), (128, 128)):
         logits += classifier(pixels[..., top : top + WINDOW, left : left + WINDOW])
     return (logits.argmax(1) == labels).float().mean().item()
@@ -120,18 +125,47 @@ class Judge:
         unet: FlowUNet,
         photos: np.ndarray,
         teach: Callable[[np.ndarray, int], np.ndarray],
+        styles: int = STYLES,
         per_style: int = 6,
     ) -> None:
         self.encoder, self.decoder, self.unet = encoder, decoder, unet
         rng = np.random.default_rng(9)
-        self.index = np.concatenate([rng.choice(len(photos), per_style, replace=False) for _ in range(NAMED)])
-        self.labels = torch.arange(NAMED).repeat_interleave(per_style)
+        self.index = np.concatenate([rng.choice(len(photos), per_style, replace=False) for _ in range(styles)])
+        self.labels = torch.arange(styles).repeat_interleave(per_style)
         self.pixels = to_pixels(photos[self.index])
-        self.style = torch.cat([F.one_hot(self.labels, NAMED).float(), torch.zeros(len(self.labels), VECTOR)], 1)
+        self.style = torch.cat([F.one_hot(self.labels, STYLES).float(), torch.zeros(len(self.labels), VECTOR)], 1)
         with torch.no_grad():
             self.photo = torch.cat([encoder(part) for part in self.pixels.split(16)])
         taught = [teach(photos[i], int(s)) for i, s in zip(self.index, self.labels, strict=True)]
         self.taught = to_pixels(np.stack(taught))
+
+    def of(self, decoder: Decoder, unet: FlowUNet) -> Judge:
+        """The same examination of other networks with the same encoder."""
+        other = copy.copy(self)
+        other.decoder, other.unet = decoder, unet
+        return other
+
+    @torch.no_grad()
+    def straight(self, steps: int = 16) -> dict[str, float]:
+        """How straight the way from noise to picture is, and how far one step ends from where eight do.
+
+        `straightness` is S of InstaFlow (arXiv 2309.06380): the mean squared difference of the velocity along the way
+        from the one that leads to its end directly. `one_to_eight` is a mean absolute difference of pixels in [0, 1].
+        """
+        generator = torch.Generator().manual_seed(11)
+        level = torch.full((13,), hiding_level(DEFAULT_FREEDOM))
+        bent = []
+        for rows in torch.arange(len(self.photo))[:: len(self.photo) // 52].split(13):
+            photo, style = self.photo[rows], self.style[rows]
+            start, hiding = (torch.randn(photo.shape, generator=generator) for _ in range(2))
+            told = degrade(photo, hiding, level[: len(rows)]), level[: len(rows)], style
+            x, velocities = start, []
+            for now, following in pairwise(torch.linspace(1, 0, steps + 1)):
+                velocities.append(self.unet(x, now.expand(len(x)), *told))
+                x = x + (following - now) * velocities[-1]
+            bent += [(start - x - velocity).square().mean().item() for velocity in velocities]
+        one, eight = self.run(steps=1), self.run(steps=8)
+        return {"straightness": float(np.mean(bent)), "one_to_eight": (one - eight).abs().mean().item() / 2}
 
     @torch.no_grad()
     def run(
@@ -159,6 +193,7 @@ class Judge:
         """Every number of the model card except the autoencoder's."""
         teacher_edges = edge_correlation(self.taught, self.pixels).mean().item()
         teacher_sharp = gradient(self.taught).mean().item()
+        looks = self.labels >= PAINTED
         by_steps = {}
         for steps in (1, 2, 4, 8):
             out = self.run(steps=steps)
@@ -167,6 +202,10 @@ class Judge:
                 "edge_correlation": edge_correlation(out, self.pixels).mean().item(),
                 "sharpness_to_teacher": gradient(out).mean().item() / teacher_sharp,
                 "distance_to_teacher": (out - self.taught).abs().mean().item() / 2,
+                "grid": grid_ratio(out).item(),
+                "style_accuracy_of_looks": accuracy(classifier, out[looks], self.labels[looks])
+                if looks.any()
+                else None,
             }
         by_freedom = {}
         for freedom in (0.0, 0.3, 0.5, 0.7, 1.0):
@@ -190,12 +229,41 @@ class Judge:
             out = self.run(strength=strength)
             by_strength[strength] = (out - self.pixels).abs().mean().item() / 2
         return {
+            "styles": len(self.labels.unique()),
             "teacher": {
                 "style_accuracy": accuracy(classifier, self.taught, self.labels),
                 "edge_correlation": teacher_edges,
+                "grid": grid_ratio(self.taught).item(),
             },
             "by_steps": by_steps,
             "by_freedom": by_freedom,
             "hidden_by": hidden,
             "distance_from_input_by_strength": by_strength,
         }
+
+
+@torch.no_grad()
+def faces_kept(
+    encoder: Encoder, decoder: Decoder, unet: FlowUNet, portraits: list[np.ndarray], styles: int
+) -> dict[str, dict]:
+    """Of every style as a stream starts with it, in one step: the median distance from the person, and faces found.
+
+    Of the 26 that the style-transfer network teaches, of the looks, and of all.
+    """
+    photos = [(face, picture) for picture in portraits if (face := faces.find(picture)) is not None]
+    latent = encoder(to_pixels(np.stack([picture for _, picture in photos])))
+    generator = torch.Generator().manual_seed(7)
+    noise, hiding = (torch.randn(latent.shape, generator=generator) for _ in range(2))
+    rows: list[list[faces.Kept]] = []
+    for style in F.one_hot(torch.arange(styles), STYLES + VECTOR).float():
+        painted = euler(unet, latent, style.expand(len(latent), -1), noise, hiding,
+                        strength=LIVE.strength, freedom=LIVE.freedom, steps=1)  # fmt: skip
+        pixels = ((decoder(painted).clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        rows.append([faces.kept(face, picture) for (face, _), picture in zip(photos, pixels, strict=True)])
+    parts = {"network's": rows[:PAINTED], "looks": rows[PAINTED:], "all": rows}
+    return {name: _kept([kept for row in part for kept in row]) for name, part in parts.items() if part}
+
+
+def _kept(rows: list[faces.Kept]) -> dict[str, float]:
+    distance = float(np.median([row.distance for row in rows]))
+    return {"distance": distance, "found": float(np.mean([row.found for row in rows]))}

@@ -79,3 +79,8 @@ class Run(Generic[Network]):
         torch.save(state, temporary)
         temporary.replace(self.path)
         self.log_path.write_text(json.dumps(self.log))
+
+
+def mixed() -> torch.autocast:
+    """Half the precision where the processor has instructions for it; without them it is 20 times as slow."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.backends.cpu.get_cpu_capability().startswith("AVX512"))

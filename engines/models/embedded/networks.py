@@ -103,15 +103,20 @@ class FlowUNet(nn.Module):
     """Rectified-flow velocity field v(x_t, t | photograph, freedom, style), with x_t = (1-t)·x + t·ε.
 
     Inputs: `x` (B, C, h, w), `t` (B,) in [0, 1], then those of the conditions `freedom` (`image_latent` (B, C, h, w),
-    `level` (B,)) and `style` ((B, STYLE_DIM)). h and w are multiples of `UNET_STRIDE`. A style of zeros is "no style",
+    `level` (B,)) and `style` ((B, style_dim)). h and w are multiples of `UNET_STRIDE`. A style of zeros is "no style",
     the unconditional branch of classifier-free guidance. Returns v = ε - x, (B, C, h, w).
     """
 
-    def __init__(self, channels: int = LATENT_CHANNELS, widths: tuple[int, int, int] = (64, 128, 192)) -> None:
+    def __init__(
+        self,
+        channels: int = LATENT_CHANNELS,
+        widths: tuple[int, int, int] = (64, 128, 192),
+        style_dim: int = STYLE_DIM,
+    ) -> None:
         super().__init__()
         a, b, c = widths
         e = 256
-        self.style = nn.Sequential(nn.Linear(STYLE_DIM, e), nn.SiLU(), nn.Linear(e, e))
+        self.style = nn.Sequential(nn.Linear(style_dim, e), nn.SiLU(), nn.Linear(e, e))
         self.time = nn.Sequential(nn.Linear(128, e), nn.SiLU(), nn.Linear(e, e))
         self.enter = nn.Conv2d(2 * channels, a, 3, padding=1)
         self.down1 = _FilmBlock(a, a, e)
