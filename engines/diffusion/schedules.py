@@ -122,7 +122,7 @@ def flow(steps: int, strength: float, solver: str = "euler") -> Schedule:
     t falls in equal parts from `strength` to 0; the network sees t itself.
 
     Args:
-        steps: 1 to 8.
+        steps: at least 1.
         strength: 0 (no steps) to 1 (starts from noise alone).
         solver: one of `FLOW_SOLVERS`: `euler`, x' = x + (t'−t)·v, or `dpmpp` as the function of that name.
     """
@@ -144,7 +144,7 @@ def ddim(
     that SD-Turbo names (arXiv 2311.17042): with one step the result is x̂₀ itself.
 
     Args:
-        steps: 1 to 8. Where strength leaves fewer than `steps` whole timesteps, each is used once.
+        steps: at least 1. Where strength leaves fewer than `steps` whole timesteps, each is used once.
         strength: 0 (no steps) to 1 (starts at the last timestep).
         alphas_cumprod: ᾱ of every training timestep, see `alphas_cumprod`.
         prediction: what the network puts out, one of `PREDICTIONS`.

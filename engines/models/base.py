@@ -36,7 +36,7 @@ class Parts:
     Attributes:
         encoder, decoder: pixels to a latent and back.
         denoiser: its inputs are `denoiser_inputs` of `conditions`.
-        schedule: noise levels and solver for 1 to 8 steps and a strength of 0 to 1.
+        schedule: noise levels and solver for a number of steps and a strength.
         latent_scale: what an encoded latent is multiplied with, so that it has about unit variance.
         autoencoder_precision: of `backends.base.PRECISIONS`, where a backend's own choice would not do.
     """

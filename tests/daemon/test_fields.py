@@ -177,12 +177,25 @@ def calls_in(tree: ast.AST, name: str) -> Iterator[ast.Call]:
             yield node
 
 
+def ranges_in(text: str) -> Iterator[str]:
+    """Names behind which the range of their parameter is spelled; shares of 0 to 1 are no range that anybody chose."""
+    for name, field in TABLE.items():
+        low, high = getattr(field, "low", None), getattr(field, "high", None)
+        if high is None or (low, high) == (0, 1):
+            continue
+        between = r" ?(?:to|and|–|-|…|\.\.|≤|,) ?"
+        spelled = rf"(?<![\w.]){name}(?!\w)[^\n]{{0,60}}?(?<![\d.]){low:g}(?:\.0)?{between}{high:g}(?:\.0)?(?!\.?\d)"
+        if re.search(spelled, text):
+            yield name
+
+
 def repeated(path: Path) -> list[str]:
     """What a source says of parameters that only the table may say."""
     text = path.read_text()
     tree = ast.parse(text)
     found = [f"the default of {name}" for name in defaults_in(tree) if name in TABLE.keys() - COMMON]
     found = [each for each in found if (path.name, each.rpartition(" ")[2]) not in ELSE]
+    found += [f"the range of {name}" for name in ranges_in(text)]
     for call in calls_in(tree, "ParameterError"):
         words = ast.get_source_segment(text, call) or ""
         first = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
@@ -201,7 +214,9 @@ def repeated(path: Path) -> list[str]:
         ("class Look:\n    strength: float = 0.8", "the default of strength"),
         ("def paint(frame, freedom=0.1): ...", "the default of freedom"),
         ("def paint(*, steps: int = 3): ...", "the default of steps"),
-        ('raise ParameterError("steps", 9, "give a whole number from 1 to 8")', "the range of steps"),
+        ('raise ParameterError("strength", 9, "give a number from 0 to 1")', "the range of strength"),
+        ('"""steps: 1 to 8, as the table has it."""', "the range of steps"),
+        ("# delta lies in [0, 2]", "the range of delta"),
         ('parser.add_argument("--guidance-scale", type=float)', "the flag --guidance-scale"),
     ],
 )
@@ -214,6 +229,21 @@ def test_no_range_default_or_flag_of_a_parameter_is_written_a_second_time() -> N
     assert TABLE_FILE in SOURCES and len(SOURCES) > 150
     sources = [path for path in SOURCES if path != TABLE_FILE]
     assert {str(path): found for path in sources if (found := repeated(path))} == {}
+
+
+WRITTEN = {".md", ".c", ".h", ".js", ".css", ".html", ".ini", ".effect"}
+HISTORY = {"CHANGELOG.md", "fields.c"}  # fields.c: what daemons had that sent no table yet
+
+
+def test_no_range_of_a_parameter_is_written_in_documents_page_or_plugin() -> None:
+    rooms = [ROOT / room for room in ("docs", "daemon", "engines", "webrtc", "obs_plugin")]
+    files = [
+        *ROOT.glob("*.md"),
+        *(path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in WRITTEN),
+    ]
+    assert len(files) > 60 and PAGE in files
+    files = [path for path in files if path != PAGE and path.name not in HISTORY]
+    assert {str(path): found for path in files if (found := [*ranges_in(path.read_text())])} == {}
 
 
 def test_the_documentation_says_what_the_table_says() -> None:

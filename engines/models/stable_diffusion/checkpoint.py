@@ -140,7 +140,7 @@ class Checkpoint:
         return cls(pipe, make_solver)
 
     def schedule(self, steps: int, strength: float) -> Schedule:
-        """Noise levels and solver of this checkpoint for 1 to 8 steps and a strength of 0 to 1."""
+        """Noise levels and solver of this checkpoint for a number of steps and a strength."""
         return self._solver(steps, strength)
 
     @torch.no_grad()
