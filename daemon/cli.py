@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
+from driftcam.daemon import terminal
 from driftcam.daemon.arguments import BAD_INPUT, Parser
 from driftcam.daemon.commands import config, ctl, run, serve, service, top
 from driftcam.engines.api import ParameterError
@@ -15,10 +17,14 @@ from driftcam.engines.api.styles import STYLES
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    return terminal.run(lambda: _main(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _main(given: list[str]) -> int:
     if given[:1] == ["engine"]:
         # The engine's room is met over processes only; its tools read their own arguments.
-        return subprocess.run([sys.executable, "-P", "-m", "driftcam.engines.prebuild", *given[1:]]).returncode
+        tools = [sys.executable, "-P", "-m", "driftcam.engines.prebuild", *given[1:]]
+        return subprocess.run(tools, env={**os.environ, "PYTHONIOENCODING": ":replace"}).returncode
     if given[:1] == ["doctor"]:
         from driftcam.daemon.commands.doctor import doctor
 

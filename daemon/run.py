@@ -231,7 +231,7 @@ class _Run:
         memory = {"daemon": peak_memory_mb(), "engine": peak_memory_mb(pid) if pid else None}
         await self._close_sinks()
         return Report(
-            frames=session.delivered,
+            frames=min(session.delivered, self._options.frames or session.delivered),
             seconds=round(session.last - (session.first or session.last), 3),
             fps=round(session.fps, 2),
             first_frame_s=round(session.first - started, 3) if session.first else None,
@@ -323,6 +323,8 @@ class _Run:
     def _after_result(self, result: Result) -> None:
         self._progress(self._session)
         if self._session.delivered == self._options.frames:
+            for sink in self._session.sinks:  # before the next one, which of a live source may be here already
+                self._session.remove_sink(sink)
             self._enough.set()
 
     def _why(self) -> str:

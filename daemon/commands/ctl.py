@@ -148,7 +148,10 @@ def show_logs(daemon: Daemon, options: argparse.Namespace) -> None:
         if not options.follow:
             return
         sys.stdout.flush()
-        time.sleep(FOLLOW_EVERY)
+        try:
+            time.sleep(FOLLOW_EVERY)
+        except KeyboardInterrupt:  # which is how it ends
+            return
         lines = daemon.get("/api/logs", lines=1000)
 
 

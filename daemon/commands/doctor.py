@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from driftcam.daemon import terminal
 from driftcam.daemon.arguments import Parser
+from driftcam.daemon.config.folders import home_folder
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.findings import Finding
 
 MARKS = {"good": "✓", "absent": "–", "bad": "✗"}
+PLAIN = {"good": "+", "absent": "-", "bad": "!"}  # where a terminal has no letters for those
 _PATIENCE = 1800.0  # s; a self-test builds engines
 
 
@@ -29,17 +32,18 @@ def doctor(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps({"ok": not bad, "findings": [finding.to_dict() for finding in findings]}, indent=1))
     else:
-        print(table(findings))
+        plain = not terminal.speaks("✓–✗→", sys.stdout)
+        print(table(findings, PLAIN if plain else MARKS, "->" if plain else "→"))
     return int(bad)
 
 
-def table(findings: Sequence[Finding]) -> str:
+def table(findings: Sequence[Finding], marks: Mapping[str, str] = MARKS, arrow: str = "→") -> str:
     width = max(len(finding.what) for finding in findings)
     lines = []
     for finding in findings:
-        lines.append(f"{MARKS[finding.state]} {finding.what:<{width}}  {finding.detail}")
+        lines.append(f"{marks[finding.state]} {finding.what:<{width}}  {finding.detail}")
         if finding.advice:
-            lines.append(f"  {'':<{width}}  → {finding.advice}")
+            lines.append(f"  {'':<{width}}  {arrow} {finding.advice}")
     return "\n".join(lines)
 
 
@@ -78,7 +82,7 @@ def obs(home: Path | None = None) -> Finding:
     program = shutil.which("obs")
     if program is None:
         return Finding("OBS", "absent", "not installed")
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or (home or Path.home()) / ".config")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or (home or home_folder()) / ".config")
     folders = (config / "obs-studio" / "plugins", Path("/usr/lib"), Path("/usr/local/lib"))
     found = [path for folder in folders for path in folder.glob("**/driftcam*.so")][:1]
     return Finding("OBS", "good", f"{program}, plugin {found[0] if found else 'not installed'}")

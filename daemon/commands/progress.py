@@ -6,20 +6,21 @@ import sys
 import time
 from typing import TextIO
 
+from driftcam.daemon import terminal
 from driftcam.daemon.run import Progress
 
 WIDTH = 30
 
 
-def bar(progress: Progress, elapsed: float) -> str:
+def bar(progress: Progress, elapsed: float, cells: str = "█░") -> str:
     """One line: how much is done, how fast, how long it will still take."""
     if not progress.total:
         return f"{progress.done} frames  {progress.fps:.1f} fps"
     share = min(1.0, progress.done / progress.total)
     left = elapsed / share - elapsed if share else 0.0
     filled = round(share * WIDTH)
-    cells = "█" * filled + "░" * (WIDTH - filled)
-    return f"{cells} {progress.done}/{progress.total}  {progress.fps:.1f} fps  {left:.0f} s left"
+    drawn = cells[0] * filled + cells[1] * (WIDTH - filled)
+    return f"{drawn} {progress.done}/{progress.total}  {progress.fps:.1f} fps  {left:.0f} s left"
 
 
 class ProgressBar:
@@ -28,6 +29,7 @@ class ProgressBar:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._shown = self._stream.isatty()
+        self._cells = "█░" if terminal.speaks("█░", self._stream) else "#."
         self._start = time.monotonic()
         self._drawn = 0.0
 
@@ -35,7 +37,7 @@ class ProgressBar:
         now = time.monotonic()
         if self._shown and (now - self._drawn > 0.1 or progress.done == progress.total):
             self._drawn = now
-            self._stream.write(f"\r\x1b[K{bar(progress, now - self._start)}")
+            self._stream.write(f"\r\x1b[K{bar(progress, now - self._start, self._cells)}")
             self._stream.flush()
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from driftcam.daemon.config.folders import home_folder
 from driftcam.daemon.errors import RunError
 
 
@@ -90,7 +91,7 @@ def _folder(system: bool) -> Path:
     if system:
         return Path("/etc/systemd/system")
     base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".config") / "systemd" / "user"
+    return (base if base.is_absolute() else home_folder() / ".config") / "systemd" / "user"
 
 
 def _command(system: bool) -> list[str]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftcam.daemon.admission import Limits
 from driftcam.daemon.changes import changed
-from driftcam.daemon.config.folders import recordings_folder, state_folder
+from driftcam.daemon.config.folders import home_folder, recordings_folder, state_folder
 from driftcam.daemon.config.specs import is_loopback, parse_address, parse_model_size, parse_sink, parse_source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.engine_options import EngineOptions
@@ -36,8 +36,15 @@ def _as_given(parse: Callable[[Any], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _as_text(given: Any) -> Any:
+    """`size = 384` is as good as `size = "384"`."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
 def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+    if path.parts[:1] == ("~",):
+        path = home_folder().joinpath(*path.parts[1:])
+    return path.absolute()
 
 
 FilePath = Annotated[Path, AfterValidator(_absolute)]
@@ -121,7 +128,7 @@ class Live(Section):
 
     source: Annotated[str, _as_given(lambda text: text and parse_source(text))] = ""
     sinks: tuple[Annotated[str, _as_given(_device_sink)], ...] = ()
-    size: Annotated[str, _as_given(parse_model_size)] = "auto"
+    size: Annotated[str, BeforeValidator(_as_text), _as_given(parse_model_size)] = "auto"
     style_image: FilePath | None = None
     parameters: Annotated[dict[str, Any], _as_given(lambda given: given and changed(Parameters(), given))] = {}
 

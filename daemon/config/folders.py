@@ -25,7 +25,7 @@ def recordings_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """~/Videos/Driftcam; a system service records into its state folder."""
     if environ.get("STATE_DIRECTORY"):
         return state_folder(environ) / "recordings"
-    return _home(environ) / "Videos" / "Driftcam"
+    return home_folder(environ) / "Videos" / "Driftcam"
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -45,8 +45,12 @@ def _folder(environ: Mapping[str, str], service: str, user: str, under_home: str
     if given := environ.get(service):  # systemd's own is already named after the service; it may list several
         return Path(given.split(":")[0])
     base = Path(environ.get(user, ""))
-    return (base if base.is_absolute() else _home(environ) / under_home) / NAME
+    return (base if base.is_absolute() else home_folder(environ) / under_home) / NAME
 
 
-def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("HOME") or Path.home())
+def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Of this user; one that is not there, for a user without any (a number that no account has, as in containers)."""
+    try:
+        return Path(environ.get("HOME") or Path.home())
+    except RuntimeError:
+        return Path("/nonexistent")

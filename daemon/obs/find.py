@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftcam.daemon.config.folders import home_folder
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.obs.remote import DEFAULT_PORT
 
@@ -57,7 +58,7 @@ def find_obs(environ: Mapping[str, str] = os.environ) -> Found:
 
 def flatpak_installed(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether there is a Flatpak of OBS, of the system or the user."""
-    home = Path(environ.get("HOME") or Path.home())
+    home = home_folder(environ)
     places = (Path("/var/lib/flatpak/app"), home / ".local/share/flatpak/app", home / ".var/app")
     return any((place / FLATPAK).is_dir() for place in places)
 
@@ -79,7 +80,7 @@ def read_version(program: str, environ: Mapping[str, str] = os.environ) -> tuple
 def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """OBS's configuration of this user."""
     base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path(environ.get("HOME") or Path.home()) / ".config") / "obs-studio"
+    return (Path(base) if base else home_folder(environ) / ".config") / "obs-studio"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import shlex
 import sys
 from pathlib import Path
 
@@ -136,8 +135,14 @@ CAMERA = {
 
 def unit(system: bool) -> str:
     """For this installation."""
-    common = COMMON.format(command=shlex.quote(str(program()))).rstrip()
+    common = COMMON.format(command=quoted(program())).rstrip()
     return (SYSTEM if system else USER).format(common=common, groups=" ".join(_groups()))
+
+
+def quoted(path: Path) -> str:
+    """As a word of a unit file: blanks, quotes and `%`, which systemd reads as the beginning of a specifier."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"' if any(letter in text for letter in " \t\"'\\;") else text
 
 
 def _groups() -> list[str]:

@@ -94,7 +94,7 @@ class ClipSource:
         return info
 
     def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
-        container = av.open(self._pipe or self._path, "r")
+        container = av.open(self._pipe or f"file:{self._path}", "r")  # a name may look like an address
         return container, video_stream(container, self._path)
 
     def _pass(self) -> Iterator[tuple[int, av.VideoFrame]]:

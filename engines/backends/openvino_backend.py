@@ -137,5 +137,5 @@ def _save(model: ov.Model, path: Path) -> None:
         ov.save_model(model, temporary, compress_to_fp16=False)
         temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
         temporary.replace(path)
-    except OSError:
+    except (OSError, RuntimeError):  # the second is OpenVINO's
         pass

@@ -6,11 +6,13 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.findings import Finding
 from driftcam.engines.backends.choice import Choice, choose, gather, tensorrt_problem, torch_cuda_problem
+from driftcam.engines.backends.folders import cache_folder
 from driftcam.engines.backends.nvidia import DriverFacts, ask_driver
 
 # What speeds the networks up, as the kernel spells it.
@@ -30,6 +32,8 @@ def facts() -> list[Finding]:
         tensorrt(),
         torch_device(),
         nvenc(driver),
+        kernels(),
+        cache(),
         model(),
         choice(choose("auto", gather)),
     ]
@@ -117,6 +121,27 @@ def nvenc(driver: DriverFacts) -> Finding:
     if "h264_nvenc" not in av.codecs_available:
         return Finding("NVENC", "absent", f"PyAV {av.__version__} was built without it")
     return Finding("NVENC", "good", "h264_nvenc")
+
+
+def kernels() -> Finding:
+    """Whether what numba compiles is kept."""
+    from driftcam.engines import kernels, numba_kernels  # noqa: F401 (the second makes all of them)
+
+    if kernels.problem:
+        return Finding("kernels", "bad", "compiled anew at each start, a quarter of a minute", kernels.ADVICE)
+    return Finding("kernels", "good", "kept between starts")
+
+
+def cache() -> Finding:
+    """Whether networks and measurements are kept."""
+    folder = cache_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError:
+        return Finding("cache", "bad", f"{folder} cannot be written", "set XDG_CACHE_HOME to a folder that can be")
+    return Finding("cache", "good", str(folder))
 
 
 def model() -> Finding:

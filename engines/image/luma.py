@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numba import njit
+
+from driftcam.engines.kernels import njit
 
 _F32, _U32 = np.float32, np.uint32
 # The weights of red, green and blue in 32768ths (ITU-R BT.601), as OpenCV rounds them.
@@ -43,7 +44,7 @@ class WorkingLuma:
         return cv2.cvtColor(self._small, cv2.COLOR_RGB2GRAY, dst=out)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_rows(rows: np.ndarray, first: int, count: int, sums: np.ndarray) -> None:
     a, b = rows[first], rows[first + 1]
     for i in range(sums.size):
@@ -54,7 +55,7 @@ def _add_rows(rows: np.ndarray, first: int, count: int, sums: np.ndarray) -> Non
             sums[i] = np.uint16(sums[i] + np.uint16(row[i]))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _shrink(frame: np.ndarray, ratio: int, sums: np.ndarray, out: np.ndarray) -> None:
     """What OpenCV gives for squares of `ratio` × `ratio` pixels, three to six times as fast from 3 × 3 on."""
     rows, share, three = frame.reshape(frame.shape[0], -1), _F32(1.0 / (ratio * ratio)), _U32(3)

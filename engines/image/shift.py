@@ -7,7 +7,8 @@ import math
 
 import cv2
 import numpy as np
-from numba import njit
+
+from driftcam.engines.kernels import njit
 
 _F32 = np.float32
 _TAPS, _BEFORE = 6, 3  # of `_shift_kernel`, and how many of them lie before the pixel itself
@@ -51,14 +52,14 @@ def shift_by_pixels(image: np.ndarray, x: int, y: int, out: np.ndarray) -> None:
     cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_REFLECT_101, dst=out)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _reflected(i: int, size: int) -> int:
     """Where place i lies in `size` values that are reflected about the first and the last, again and again."""
     i %= 2 * size - 2
     return i if i < size else 2 * size - 2 - i
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _reflected_line(row: np.ndarray, start: int, line: np.ndarray) -> None:
     """Pixels `start`, `start` + 1 … of a row (W, 3), which is reflected at its ends, as (3·n,) float32."""
     width, pixels = row.shape[0], line.size // 3
@@ -74,7 +75,7 @@ def _reflected_line(row: np.ndarray, start: int, line: np.ndarray) -> None:
         line[3 * i], line[3 * i + 1], line[3 * i + 2] = row[source, 0], row[source, 1], row[source, 2]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _across(line: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
     """out = Σ_k taps[k]·line, k pixels on."""
     ka, kb, kc, kd, ke, kf = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
@@ -84,7 +85,7 @@ def _across(line: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
         out[i] = ka * a[i] + kb * b[i] + kc * c[i] + kd * d[i] + ke * e[i] + kf * f[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _along(rows: np.ndarray, which: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
     """out = Σ_k taps[k]·rows[which[k]], rounded to u8."""
     ka, kb, kc, kd, ke, kf = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
@@ -95,7 +96,7 @@ def _along(rows: np.ndarray, which: np.ndarray, taps: np.ndarray, out: np.ndarra
         out[i] = np.uint8(min(max(value + _F32(0.5), _F32(0)), _F32(255)))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _filter(
     image: np.ndarray,
     across: np.ndarray,

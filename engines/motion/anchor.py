@@ -12,8 +12,8 @@ import math
 
 import cv2
 import numpy as np
-from numba import njit
 
+from driftcam.engines.kernels import njit
 from driftcam.engines.motion.camera import refine
 
 # Beyond half a cell, so that a camera that hovers around the middle does not move the grid back and forth.
@@ -125,7 +125,7 @@ def _mismatch(previous: np.ndarray, current: np.ndarray, shift: np.ndarray) -> f
     return _limited_difference(now, then)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _limited_difference(a: np.ndarray, b: np.ndarray) -> float:
     """Mean difference, where it does not matter by how much places differ beyond `_OTHER_SURFACE`."""
     total = 0

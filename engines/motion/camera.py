@@ -11,7 +11,8 @@ Motions are six numbers a: dx = a₀ + a₁x + a₂y and dy = a₃ + a₄x + a�
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from driftcam.engines.kernels import njit
 
 _F32 = np.float32
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # what numba may do to sums; NaN and infinity stay what they are
@@ -48,7 +49,7 @@ def inverse(motion: np.ndarray) -> np.ndarray:
     return np.array([-a * x - b * y, a - 1, b, -c * x - d * y, c, d - 1])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _solve(matrix: np.ndarray, vector: np.ndarray) -> None:
     """Solve a small positive definite system in place, by elimination; the solution replaces `vector`."""
     n = vector.size
@@ -64,7 +65,7 @@ def _solve(matrix: np.ndarray, vector: np.ndarray) -> None:
         vector[i] /= matrix[i, i]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _add(matrix: np.ndarray, i: int, j: int, y: float, sums: tuple[float, float, float]) -> None:
     """Add a row's sums of 1, x and x² to the 3 × 3 part of `matrix` at (i, j): the products of the basis 1, x, y."""
     one, x, xx = sums
@@ -76,7 +77,7 @@ def _add(matrix: np.ndarray, i: int, j: int, y: float, sums: tuple[float, float,
     matrix[i + 2, j + 2] += y * y * one
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _mirror(matrix: np.ndarray) -> None:
     """Fill in what lies below the diagonal."""
     for i in range(matrix.shape[0]):
@@ -84,7 +85,7 @@ def _mirror(matrix: np.ndarray) -> None:
             matrix[i, j] = matrix[j, i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _weigh_flow(row: np.ndarray, py: float, motion: np.ndarray, first: bool) -> tuple:
     """Sums over a row of a flow: weight × 1, x, x²; weight × dx × 1, x; weight × dy × 1, x."""
     width = row.shape[0]
@@ -107,7 +108,7 @@ def _weigh_flow(row: np.ndarray, py: float, motion: np.ndarray, first: bool) -> 
     return (one, x_, xx), ((dx, dx_x), (dy, dy_x))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def fit(flow: np.ndarray, motion: np.ndarray) -> None:
     """Fit the motion to a flow by reweighted least squares, beginning from `motion`, which it overwrites."""
     height = flow.shape[0]
@@ -132,7 +133,7 @@ def fit(flow: np.ndarray, motion: np.ndarray) -> None:
         motion[3:] = right[1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _normal_equations(
     previous: np.ndarray,
     current: np.ndarray,
@@ -189,7 +190,7 @@ def _normal_equations(
             step[3 * i + 2] -= py * one
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: np.ndarray) -> None:
     """Improve `motion` in place until the current picture, read along it, matches the previous one."""
     matrix, step = np.empty((6, 6)), np.empty(6)
@@ -213,7 +214,7 @@ def refine(previous: np.ndarray, current: np.ndarray, brighter: float, motion: n
         rough_enough = moved < 0.03
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def follow(motion: np.ndarray, flow: np.ndarray) -> None:
     """Replace the flow by the motion where they agree up to the flow's error; blend up to a motion of its own."""
     height, width = flow.shape[0], flow.shape[1]

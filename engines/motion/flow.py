@@ -11,8 +11,8 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from numba import njit
 
+from driftcam.engines.kernels import njit
 from driftcam.engines.motion.camera import FASTMATH, camera_motion, follow, inverse
 
 _F32, _U32 = np.float32, np.uint32
@@ -147,7 +147,7 @@ def scale_flow(flow: np.ndarray, height: int, width: int, out: np.ndarray) -> np
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _median_difference(previous: np.ndarray, current: np.ndarray) -> float:
     """Median of current − previous over every fourth pixel both ways."""
     counts = np.zeros(511, np.int64)
@@ -166,7 +166,7 @@ def _median_difference(previous: np.ndarray, current: np.ndarray) -> float:
     return 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _pack_corners(picture: np.ndarray, out: np.ndarray) -> None:
     """Put each pixel of (h, w) uint8, with those right of it, below it and below right of it, into a uint32.
 
@@ -182,7 +182,7 @@ def _pack_corners(picture: np.ndarray, out: np.ndarray) -> None:
         packed[width - 1] = upper | _U32(below[width - 1]) << _TWO | _U32(below[width - 1]) << _THREE
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _between(packed: int, a: float, b: float) -> float:
     """The picture at `a` right of and `b` below the pixel of `packed`, both from 0 to 1, in the type of `a`."""
     kind = type(a)
@@ -192,7 +192,7 @@ def _between(packed: int, a: float, b: float) -> float:
     return upper + (lower - upper) * b
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _differences(
     here: np.ndarray,
     there: np.ndarray,
@@ -229,7 +229,7 @@ def _differences(
     return float(sum_stay / here.size), float(sum_moved / here.size)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gate(
     flow: np.ndarray,
     smooth: np.ndarray,
@@ -252,7 +252,7 @@ def _gate(
             state[y, x] = 1 if open_ else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _keep(flow: np.ndarray, moving: np.ndarray) -> int:
     """Zero `flow` where nothing is `moving` (1); returns the number of pixels that are."""
     count = 0
@@ -265,7 +265,7 @@ def _keep(flow: np.ndarray, moving: np.ndarray) -> int:
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _rate(
     forward: np.ndarray, backward: np.ndarray, moved: np.ndarray, moving: np.ndarray, confidence: np.ndarray
 ) -> None:

@@ -9,14 +9,15 @@ that the loop compiles to SIMD.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from driftcam.engines.kernels import njit
 
 _U32 = np.uint32
 _U64 = np.uint64
 _MASK = _U64(0xFFFFFFFF)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def mix64(x: np.uint64) -> np.uint64:
     """SplitMix64's finaliser: a bijection of 64-bit integers."""
     x = (x ^ (x >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
@@ -24,7 +25,7 @@ def mix64(x: np.uint64) -> np.uint64:
     return x ^ (x >> _U64(31))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def mix32(x: np.uint32, key: np.uint32) -> np.uint32:
     """A keyed finaliser of 32-bit integers."""
     x = _U32(x ^ (x >> _U32(16)))
@@ -35,7 +36,7 @@ def mix32(x: np.uint32, key: np.uint32) -> np.uint32:
     return _U32(x ^ (x >> _U32(16)))
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(nogil=True, fastmath={"contract", "nsz"})
 def _normal_block(out: np.ndarray, seed: int, block: int) -> None:
     """Write N(0, 1) draws to `out` (even length, float32): block `block` of the stream `seed`."""
     word = mix64(mix64(_U64(seed)) + _U64(block) * _U64(0x9E3779B97F4A7C15))
@@ -84,7 +85,7 @@ def _normal_block(out: np.ndarray, seed: int, block: int) -> None:
 _BLOCK = 4096
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def fill_normals(out: np.ndarray, seed: int, counter: np.ndarray) -> None:
     """Fill the flat float32 array `out` with N(0, 1); `counter` (uint64, length 1) moves on by the blocks drawn."""
     spare = np.empty(2, np.float32)

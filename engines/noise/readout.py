@@ -14,9 +14,9 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from numba import njit
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.kernels import njit
 
 KERNELS = ("band_limited", "block_mean")
 _ROLL_OFF = 0.1
@@ -96,7 +96,7 @@ class Readout:
         return self._bank[min(max(middle + round(phase * _PHASES_PER_POINT), 0), len(self._bank) - 1)]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _weighted_sum(rows: np.ndarray, kernel: np.ndarray, first: int, left: int, right: int, out: np.ndarray) -> None:
     """out = Σ_t kernel[t]·rows[first + t, left:right], the row index taken around the torus."""
     total = rows.shape[0]
@@ -118,7 +118,7 @@ def _weighted_sum(rows: np.ndarray, kernel: np.ndarray, first: int, left: int, r
         t += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _filter_rows(rows: np.ndarray, kernel: np.ndarray, start: int, stride: int, out: np.ndarray) -> None:
     """(H, W, C) → (W, h, C): weighted sums of rows, one for each cell, and the transposition for the next pass."""
     height, width, channels = rows.shape
@@ -134,14 +134,14 @@ def _filter_rows(rows: np.ndarray, kernel: np.ndarray, start: int, stride: int, 
                     out[x + i, cell, c] = sums[i * channels + c]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _decimate(rows: np.ndarray, kernel: np.ndarray, start: int, stride: int, out: np.ndarray) -> None:
     """(W, n) → (w, n): weighted sums of rows, one for each cell."""
     for cell in range(out.shape[0]):
         _weighted_sum(rows, kernel, start + cell * stride, 0, rows.shape[1], out[cell])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _to_planes(cells: np.ndarray, out: np.ndarray) -> None:
     """(w, h, C) → (C, h, w)."""
     width, height, channels = cells.shape

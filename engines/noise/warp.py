@@ -13,8 +13,8 @@ nothing is torn by jitter in the flow; pulls and overlaps that contradict the fl
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from driftcam.engines.kernels import njit
 from driftcam.engines.noise.normals import fill_normals, mix32, mix64
 
 OUTSIDE = -1
@@ -27,14 +27,14 @@ _WRAP = np.float32(0.4)
 _LEAK_BLOCK = 256
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _agree(fx: float, fy: float, bx: float, by: float) -> bool:
     """Whether a forward and a backward vector cancel (Sundaram et al. 2010, eq. 5)."""
     ex, ey = fx + bx, fy + by
     return bool(ex * ex + ey * ey <= _F32(0.01) * (fx * fx + fy * fy + bx * bx + by * by) + _F32(0.5))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def route(
     forward: np.ndarray,
     backward: np.ndarray,
@@ -108,7 +108,7 @@ def route(
     return False
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _draw(pool: np.ndarray, used: int, count: int, seed: int, counter: np.ndarray) -> int:
     """Where in `pool` the next `count` normals start; refills it when they have run out."""
     if used + count > pool.size:
@@ -117,7 +117,7 @@ def _draw(pool: np.ndarray, used: int, count: int, seed: int, counter: np.ndarra
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def _leak(density: np.ndarray) -> None:
     """ω ← ω^(15/16), within bounds: a sixteenth root is four square roots, far cheaper than a power."""
     for start in range(0, density.size, _LEAK_BLOCK):
@@ -133,7 +133,7 @@ def _leak(density: np.ndarray) -> None:
             part[i] = min(max(omega, _LEAST_DENSITY), _MOST_DENSITY)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def carry(
     values: np.ndarray,
     density: np.ndarray,
@@ -251,7 +251,7 @@ def carry(
     _leak(new_density)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def relax(rest: np.ndarray, out: np.ndarray) -> None:
     """Draw each Δ to the mean of its neighbours, except across the lines where Δ wraps around.
 
@@ -276,7 +276,7 @@ def relax(rest: np.ndarray, out: np.ndarray) -> None:
             target[i] = own + pull / (_F32(1.0) + near_a + near_b + near_c + near_d)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def refresh(
     values: np.ndarray,
     density: np.ndarray,

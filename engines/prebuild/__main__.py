@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="driftcam engine", description="TensorRT engines; building needs no GPU.")
-    parser.add_argument("--folder", type=Path, metavar="PATH", help=f"of the engines ({engines_folder()})")
+    parser.add_argument(
+        "--folder", type=Path, metavar="PATH", help=f"of the engines ({engines_folder()})".replace("%", "%%")
+    )
     orders = parser.add_subparsers(dest="command", required=True)
     build = orders.add_parser("build", help="build the engines of a model ahead of time")
     build.add_argument("--model", default="embedded", metavar="embedded|FOLDER", help="a diffusers folder")
