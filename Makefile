@@ -73,7 +73,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
-	$(PIP) -e .
+	$(PIP) -e .  # some minutes and 2 GB of disk, torch and OpenVINO most of it
 	$(BIN)/python -c "from driftcam import Engine; Engine()"  # kernels and networks are compiled once on a machine
 	@touch $@
 

@@ -46,7 +46,11 @@ class LiveSize:
     @property
     def lasts(self) -> bool:
         """Whether it may be taken at the next start: else the moment may have been too busy for more."""
-        return self.quick and (self.others is None or self.others <= CALM)
+        return self.quick and self._calm
+
+    @property
+    def _calm(self) -> bool:
+        return self.others is None or self.others <= CALM
 
     @property
     def quick(self) -> bool:
@@ -56,7 +60,8 @@ class LiveSize:
     def __str__(self) -> str:
         told = ", ".join(f"{side}² {seconds * 1e3:.0f} ms" for side, seconds in sorted(self.seconds.items()))
         reason = f"the largest for {FPS} frames a second" if self.quick else f"too slow for {FPS} frames a second"
-        return f"{self.side}², {reason}; a frame takes: {told}"
+        busy = "" if self._calm else f", while others had {self.others:.0%} of this machine; the next start tries again"
+        return f"{self.side}², {reason}; a frame takes: {told}{busy}"
 
 
 def measure(open_engine: Callable[[Parameters], Engine], parameters: Parameters) -> LiveSize:

@@ -50,6 +50,10 @@ def test_it_says_what_it_found_in_one_line():
     assert str(LiveSize(512, {256: 0.0101, 512: 0.0336, 640: 0.06})) == (
         "512², the largest for 20 frames a second; a frame takes: 256² 10 ms, 512² 34 ms, 640² 60 ms"
     )
+    assert str(LiveSize(256, {256: 0.152}, others=0.6)) == (
+        "256², too slow for 20 frames a second; a frame takes: 256² 152 ms"
+        ", while others had 60% of this machine; the next start tries again"
+    )
     assert "too slow for 20 frames a second" in str(LiveSize(256, {256: 0.2}))
 
 
