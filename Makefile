@@ -40,8 +40,9 @@ check: $(VENV)/.installed-dev ## ruff, mypy, and which way imports go
 soak: $(VENV)/.installed-dev ## the long forms of the tests on memory, loss and slow engines
 	DRIFTCAM_SOAK=1 $(BIN)/python -m pytest tests/webrtc/test_faults.py
 
-chaos: $(VENV)/.installed-dev ## ten minutes of everything that can go wrong with the daemon (SEED=1 SECONDS_LONG=600)
+chaos: $(VENV)/.installed-dev ## ten minutes each of what can go wrong with the daemon, and with live sources (SEED=1 SECONDS_LONG=600)
 	$(BIN)/python -m scripts.chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS_LONG),600)
+	$(BIN)/python -m scripts.chaos.live --seed $(or $(SEED),1) --seconds $(or $(SECONDS_LONG),600)
 
 format: $(VENV)/.installed-dev ## let ruff put the sources in order
 	$(BIN)/ruff check --fix .

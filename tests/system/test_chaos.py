@@ -1,4 +1,4 @@
-"""A short run of what `make chaos` does for ten minutes, with the stand-in engine."""
+"""A short run of what `make chaos` does for twenty minutes, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.chaos.faults import FAULTS
+from scripts.chaos.live import fuzz
 from scripts.chaos.run import chaos, growth
 from scripts.chaos.victim import Load
 from tests.daemon import standin
@@ -22,6 +23,12 @@ def test_the_daemon_outlives_every_fault(tmp_path: Path) -> None:
     assert report.changes > 20
     assert 0 < report.refused < report.changes
     assert report.recordings > 0
+
+
+def test_live_sources_come_back_after_every_fault(tmp_path: Path) -> None:
+    report = fuzz(tmp_path, seconds=1, seed=3, faults=4, within=10)
+    assert report.problems == []
+    assert sum(map(len, report.returns_s.values())) == 5
 
 
 def test_growth_is_noticed() -> None:
