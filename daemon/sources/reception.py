@@ -14,7 +14,7 @@ from driftcam.daemon.sources.media import NO_TIMES, in_ns, video_stream
 from driftcam.daemon.sources.times import SECOND, Lead
 
 PACKETS_MOST, BYTES_MOST = 2000, 64 << 20  # what may wait; a sender that is quicker waits itself
-LEAD_NS = 10 * SECOND
+LEAD_NS, END_NS = 5 * SECOND, SECOND  # further ahead of the clock is a file, while it comes and when it ends
 SEGMENTED = {"hls", "dash"}
 CAMERA = "mpjpeg"  # pictures without end, whatever length the camera says
 LOOK_S = 0.1
@@ -61,7 +61,7 @@ class Reception:
     @property
     def ends(self) -> bool:
         """Its length is known, or more has come ahead of time than anybody keeps of a live stream."""
-        return self._known_end or (self._lead.ns > LEAD_NS and not self.segmented)
+        return self._known_end or (self._lead.above(LEAD_NS) and not self.segmented)
 
     @property
     def waiting(self) -> int:
@@ -138,6 +138,7 @@ class Reception:
         except Exception as error:  # whatever the library raises is told to whoever waits
             failure = error
         with self._changed:
+            self._known_end |= self._lead.above(END_NS) and not self.segmented
             self._failure = failure
             self._changed.notify_all()
             while not self._closed:

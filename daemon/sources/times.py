@@ -11,6 +11,7 @@ VOUCH = SECOND  # the most from one packet of sound to the next that shows that 
 NEAR = 5 * SECOND  # the most between sound and pictures that lie side by side in a file
 FOLLOW = 2 * SECOND  # a longer step of a live stream's times is a jump
 SILENCE, HABIT = SECOND // 2, 30 * SECOND  # what counts as one between bursts, and for how long it is remembered
+CAMERA_MOST = 150  # pictures a second
 HURRY = 98  # percent of a step, in a burst
 
 
@@ -67,22 +68,29 @@ class Timeline:
 
 
 class Lead:
-    """How far a stream's own times have run ahead of the clock since it began, or since they jumped. Pure.
+    """Whether a stream is so far ahead of the clock that it is a file which is fetched. Pure.
 
-    A live stream cannot be ahead by more than its sender had kept; a file that is fetched is ahead by what was fetched.
+    Its times have run ahead since it began, or since they jumped, and pictures come faster than from any camera: a live
+    stream whose times run too fast does the first, and one whose sender had kept some for us both, but not by much.
     """
 
     def __init__(self) -> None:
-        self._stamp = self._at = 0
+        self._stamp = self._at = self._count = 0
         self._first: tuple[int, int] | None = None
-        self.ns = 0
 
     def came(self, stamp: int, at: int) -> None:
-        """Something with this stamp came at `at`, both in ns."""
+        """A picture with this stamp came at `at`, both in ns."""
         if self._first is None or abs(stamp - self._stamp) > FOLLOW:
-            self._first = stamp, at
-        self._stamp = stamp
-        self.ns = (stamp - self._first[0]) - (at - self._first[1])
+            self._first, self._count = (stamp, at), 0
+        self._stamp, self._at = stamp, at
+        self._count += 1
+
+    def above(self, ns: int) -> bool:
+        """Whether it is so by more than `ns`."""
+        if self._first is None:
+            return False
+        passed = self._at - self._first[1]
+        return self._stamp - self._first[0] - passed > ns and self._count * SECOND > CAMERA_MOST * passed
 
 
 class Playout:

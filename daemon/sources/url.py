@@ -79,11 +79,9 @@ class UrlSource:
                     count += 1
                     yield picture
                 return
-            except EOFError as error:
-                if self._reception.ends and count > before:
+            except (av.FFmpegError, OSError, EOFError, ParameterError, LookupError) as error:
+                if self._reception.ends and count > before:  # a file, from the beginning
                     continue
-                why = str(error)
-            except (av.FFmpegError, OSError, ParameterError, LookupError) as error:
                 why = reason(error)
             finally:
                 self.close()
