@@ -10,9 +10,11 @@ import numpy as np
 
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.planes import KNOWN, STYLE_PICTURE, Lifetime, PixelFormat, Plane, Scaling
+from driftcam.webrtc.shown import over
 
 MAX_BYTES = 16 * 1024 * 1024
 LONGEST_SIDE = 512
+PAPER = (255, 255, 255)  # behind what is transparent
 _READ_AS = {
     PixelFormat.RGB24: cv2.IMREAD_COLOR,
     PixelFormat.GRAY8: cv2.IMREAD_GRAYSCALE,
@@ -43,9 +45,19 @@ def decode_plane(data: bytes, plane: Plane, name: str, field: str | None = None)
         raise ParameterError(field or plane.name, name, advice)
     if plane.format is PixelFormat.RGB24:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        if (alpha := _alpha(data)) is not None and alpha.shape == image.shape[:2]:
+            image = over(np.dstack([image, alpha]), PAPER)
     if plane.format is PixelFormat.GRAY16 and image.dtype == np.uint8:
         image = image.astype(np.uint16) * 257
     return shrunk(image, plane)
+
+
+def _alpha(data: bytes) -> np.ndarray | None:
+    """(H, W) uint8, where a picture has transparent parts; what colours they hide is not to be seen."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[2] != 4:
+        return None
+    return (image[..., 3] // (257 if image.dtype == np.uint16 else 1)).astype(np.uint8)
 
 
 def shrunk(image: np.ndarray, plane: Plane) -> np.ndarray:

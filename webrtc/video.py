@@ -13,6 +13,7 @@ from aiortc.mediastreams import VIDEO_TIME_BASE, MediaStreamError, MediaStreamTr
 
 from driftcam.webrtc.latest import Latest
 from driftcam.webrtc.measure import Rate, Recent
+from driftcam.webrtc.shown import Shown
 
 REPEAT_AFTER = 0.5  # seconds without a result until the last one is sent again, for who has just come
 TICKS = 90_000
@@ -43,9 +44,10 @@ class VideoIn:
             converting.cancel()
 
     async def _convert(self) -> None:
+        shown = Shown(guess_hd=False)  # browsers say what is not BT.601
         while True:
             frame, captured = await self._newest.take()
-            image = await asyncio.to_thread(frame.to_ndarray, format="rgb24")
+            image = await asyncio.to_thread(shown, frame)
             self._offer(image, captured)
 
     @property

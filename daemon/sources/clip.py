@@ -14,16 +14,17 @@ import numpy as np
 from driftcam.daemon.frames import Picture
 from driftcam.daemon.sound import Chunk, Sound
 from driftcam.daemon.sources import SourceInfo
-from driftcam.daemon.sources.media import frame_rate, play, reason, upright, video_stream
+from driftcam.daemon.sources.media import frame_rate, play, reason, video_stream
 from driftcam.daemon.sources.pacing import Pace
 from driftcam.daemon.sources.pipe import Pipe, read_once
 from driftcam.engines.api import ParameterError
+from driftcam.webrtc.shown import Shown
 
 THROUGH_A_PIPE = "; a pipe can bring what plays from its beginning, such as MPEG-TS or Matroska: give others as files"
 
 
 class ClipSource:
-    """Decoded with FFmpeg and turned upright. The first frame is decoded on opening, as a check.
+    """Decoded with FFmpeg, as players show it. The first frame is decoded on opening, as a check.
 
     What can be read only once is played once, from that frame on. Opening is given up when `stop` is set.
     """
@@ -63,7 +64,7 @@ class ClipSource:
                             yield _now(image)
                     if stop.is_set():
                         return
-                    image = upright(frame)
+                    image = self._shown(frame)
                     yield _now(image) if paced else Picture(image, last, time.monotonic_ns())
                 if not paced or self._pipe is not None:
                     return
@@ -79,12 +80,13 @@ class ClipSource:
     def _check(self) -> SourceInfo:
         container, stream = self._open()
         fps = frame_rate(stream)
+        self._shown = Shown(stream.sample_aspect_ratio)
         self.sound = Sound() if container.streams.audio else None
         frames = play(container, stream, fps, self.sound, self._hear)
         _, first = next(frames, (0, None))
         if first is None:
             raise ParameterError("source", self._path, "it holds no picture that can be decoded")
-        height, width = upright(first).shape[:2]
+        height, width = self._shown(first).shape[:2]
         seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         info = SourceInfo(width, height, fps, stream.frames or round(seconds * fps) or None, waits=True)
         if self._pipe is None:

@@ -82,13 +82,6 @@ def hear_all(waiting: deque[tuple[int, np.ndarray]], place: Callable[[int], int 
         hear(time, waiting.popleft()[1])
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB (H, W, 3), as a player shows it."""
-    image = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
 def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 

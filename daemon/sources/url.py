@@ -25,11 +25,11 @@ from driftcam.daemon.sources.media import (
     pieces,
     reason,
     stamp_of,
-    upright,
 )
 from driftcam.daemon.sources.reception import Reception
 from driftcam.daemon.sources.ways import AsItComes, AtOwnSpeed, Way
 from driftcam.engines.api import ParameterError
+from driftcam.webrtc.shown import Shown
 
 OPEN_S, READ_S = 10.0, 5.0  # patience with whoever does not answer, or falls silent
 RETRY_S, RETRY_MOST_S = 0.25, 1.0
@@ -116,6 +116,7 @@ class UrlSource:
         """Of one connection, each when it is due. Ends when stopped, raises when nothing comes any more."""
         reception.opened(self._stop)
         way: Way = AsItComes(reception)
+        shown = Shown(reception.video.sample_aspect_ratio)
         resampler = av.AudioResampler("fltp", "stereo", RATE)
         early: deque[tuple[int, np.ndarray]] = deque(maxlen=EARLY_SOUNDS)
         silent = time.monotonic() + self._patience.seconds + 1  # reading is given up before
@@ -138,7 +139,7 @@ class UrlSource:
                     hear_all(early, way.sound, self._hear)
                     if due is not None:
                         self._stop.wait(max(0, due - time.monotonic_ns()) / 1e9)
-                        image = upright(frame)
+                        image = shown(frame)
                         captured = time.monotonic_ns()
                         self._patience.came(captured / 1e9)
                         yield Picture(image, captured, captured)
