@@ -115,8 +115,8 @@ def is_grey(picture: np.ndarray) -> bool:
     return colourfulness(picture) < 45
 
 
-def looks(obs: Obs, source: str, judge: Callable[[np.ndarray], bool], timeout: float = 60.0) -> np.ndarray:
-    """Wait until the picture of `source` is judged so."""
+def looks(obs: Obs, source: str, judge: Callable[[np.ndarray], bool], timeout: float = 180.0) -> np.ndarray:
+    """Wait until the picture of `source` is judged so. An engine in a new home compiles its kernels first."""
     seen: list[np.ndarray] = []
 
     def judged() -> bool:
