@@ -41,3 +41,12 @@ class LooseThread:
             else:
                 future.set_result(result)
             del call, future, function  # nothing is kept until the next call
+
+
+async def loosely(function: Callable[..., T], *args: Any) -> T:
+    """As `asyncio.to_thread`, in a thread that is left behind when this is cancelled."""
+    thread = LooseThread(f"driftcam-{function.__name__.strip('_')}")
+    try:
+        return await thread.call(function, *args)
+    finally:
+        thread.end()

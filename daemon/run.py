@@ -19,6 +19,7 @@ from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result
+from driftcam.daemon.loose import loosely
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.feed import feed, open_loosely
@@ -201,7 +202,7 @@ class _Run:
         width, height = given or model_size(info.width, info.height)
         parameters = options.parameters.replace(width=width, height=height)
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
-        self._lease = self._session.ingest.claim(options.source, yields=True)
+        self._lease = self._session.ingest.claim(self._source_spec.shown, yields=True)
         self._lease.sound = self._source.sound
         self._frames = None if self._live else info.frames
         self._session.on_sink_failure = self._sink_failed
@@ -215,7 +216,7 @@ class _Run:
         if options.style_image is not None:
             from driftcam.daemon.pictures import read_picture
 
-            picture = await asyncio.to_thread(read_picture, options.style_image)
+            picture = await loosely(read_picture, options.style_image)
             await self._session.control.set_plane(STYLE_PICTURE, picture)
 
     async def to_end(self, started: float) -> Report:
@@ -225,7 +226,7 @@ class _Run:
         if self._failure is not None:
             raise self._failure
         if not session.delivered and not self._stop.is_set():
-            raise RunError(f"no picture came from {self._source_spec}; nothing was written")
+            raise RunError(f"no picture came from {self._source_spec.shown}; nothing was written")
         engine = await session.report()
         pid = supervisor.pid
         memory = {"daemon": peak_memory_mb(), "engine": peak_memory_mb(pid) if pid else None}

@@ -30,11 +30,20 @@ class Spec:
     argument: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def shown(self) -> str:
+        """As people see it: without the name and password of an address."""
+        return without_login(str(self))
+
     def __str__(self) -> str:
         text = f"{self.kind}:{self.argument}" if self.argument else self.kind
         return text + (
             "?" + "&".join(f"{name}={value}" for name, value in self.options.items()) if self.options else ""
         )
+
+
+def without_login(address: str) -> str:
+    return re.sub(r"//[^/@]*@", "//…@", address)
 
 
 def parse_source(text: str) -> Spec:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 
 from driftcam.daemon.config.specs import Spec
 from driftcam.daemon.frames import Picture
-from driftcam.daemon.loose import LooseThread
+from driftcam.daemon.loose import LooseThread, loosely
 from driftcam.daemon.measure import Patience
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
@@ -26,14 +26,11 @@ log = logging.getLogger("driftcam")
 
 async def open_loosely(spec: Spec, notify: Callable[[str], None], stop: threading.Event) -> Source:
     """As `open_source`, in a thread that is left behind when this is cancelled; `stop` is set then."""
-    thread = LooseThread("driftcam-open")
     try:
-        return await thread.call(_open, spec, notify, stop)
+        return await loosely(_open, spec, notify, stop)
     except asyncio.CancelledError:
         stop.set()
         raise
-    finally:
-        thread.end()
 
 
 def _open(spec: Spec, notify: Callable[[str], None], stop: threading.Event) -> Source:

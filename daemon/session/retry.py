@@ -12,6 +12,7 @@ from pathlib import Path
 
 from driftcam.daemon.config.specs import Spec
 from driftcam.daemon.errors import RunError
+from driftcam.daemon.loose import loosely
 from driftcam.daemon.pictures import read_picture
 from driftcam.daemon.session.feed import feed, open_loosely
 from driftcam.daemon.session.session import Session
@@ -82,8 +83,8 @@ class RetryingSource(Retrying):
         self, spec: Spec, session: Session, size: tuple[int, int] | None, notify: Callable[[str], None]
     ) -> None:
         self._spec, self._session, self._size = spec, session, size
-        self._lease = session.ingest.claim(str(spec), yields=True)
-        super().__init__(str(spec), notify)
+        self._lease = session.ingest.claim(spec.shown, yields=True)
+        super().__init__(spec.shown, notify)
 
     async def close(self) -> None:
         await super().close()
@@ -114,7 +115,7 @@ class RetryingSink(Retrying):
 
     def __init__(self, spec: Spec, session: Session, notify: Callable[[str], None]) -> None:
         self._spec, self._session = spec, session
-        super().__init__(str(spec), notify)
+        super().__init__(spec.shown, notify)
 
     async def _use(self) -> None:
         session = self._session
@@ -150,7 +151,7 @@ class RetryingStyle(Retrying):
         super().__init__(str(path), notify)
 
     async def _use(self) -> None:
-        image = await asyncio.to_thread(read_picture, self._path)
+        image = await loosely(read_picture, self._path)
         await self._session.opened()
         await self._session.control.set_plane(STYLE_PICTURE, image)
         await asyncio.Event().wait()  # until the configuration says something else

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from driftcam.daemon import background
+from driftcam.daemon.engine.state import EngineState
 from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Result, keep_bars
@@ -235,6 +236,8 @@ class Session:
         while True:
             await asyncio.sleep(WATCH_EVERY)
             was, self.trouble = self.trouble, self._why_no_picture()
+            if self.trouble != was and self._stream.state is EngineState.READY:  # else the supervisor tells
+                log.info("session %s: %s", self.name, self.trouble or "the picture is there")
             ticks = (ticks + 1) % PLACEHOLDER_TICKS if self.trouble == was else 0
             if not self.trouble or ticks:
                 continue

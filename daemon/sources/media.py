@@ -83,6 +83,9 @@ def hear_all(waiting: deque[tuple[int, np.ndarray]], place: Callable[[int], int 
 
 
 def reason(error: Exception) -> str:
+    """In words."""
+    if isinstance(error, av.error.ExitError):  # what FFmpeg says where its patience ends
+        return "no answer in time"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

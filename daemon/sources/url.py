@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 import av
 import numpy as np
 
+from driftcam.daemon.config.specs import without_login
 from driftcam.daemon.frames import Picture
 from driftcam.daemon.measure import Patience
 from driftcam.daemon.sound import RATE, Chunk, Sound
@@ -48,7 +48,7 @@ class UrlSource:
 
     def __init__(self, url: str, notify: Callable[[str], None], stop: threading.Event | None = None) -> None:
         self._url, self._notify, self._stop = url, notify, stop or threading.Event()
-        self._name = re.sub(r"//[^/@]*@", "//…@", url)  # names and passwords are not for the log
+        self._name = without_login(url)
         self._format: str | None = None  # as it was recognised the last time
         self._patience = Patience(READ_S)
         self.sound: Sound | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -61,6 +62,18 @@ async def test_a_source_is_changed_without_the_session_ending(daemon: Daemon, tm
     delivered = daemon.session.delivered
     await until(lambda: daemon.session.delivered > delivered + 5)
     await second.close()
+
+
+async def test_the_password_of_an_address_is_shown_to_nobody(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://me:secret@127.0.0.1:{closed.getsockname()[1]}/cam"
+        retrying = RetryingSource(parse_source(f"url:{address}"), daemon.session, None, daemon.core.notify)
+        await until(lambda: daemon.lines and "No picture" in daemon.session.trouble)
+        assert "url:http://…@127.0.0.1" in daemon.session.trouble
+        shown = [daemon.session.trouble, daemon.session.source, caplog.text, *daemon.lines]
+        assert not any("secret" in text for text in shown)
+        await retrying.close()
 
 
 class Slides:

@@ -75,6 +75,13 @@ async def test_a_run_on_a_pipe_that_nobody_writes_can_be_stopped(tmp_path: Path,
     assert not (tmp_path / "out.mp4").exists()
 
 
+async def test_a_style_picture_that_never_comes_keeps_nobody(tmp_path: Path, fifo: Path, clip: Path) -> None:
+    run = start_run(f"clip:{clip}", f"file:{tmp_path / 'out.mp4'}", style_image=fifo)
+    await asyncio.sleep(1)
+    async with asyncio.timeout(PATIENCE):
+        assert (await run.end()).frames == 0
+
+
 async def test_what_a_pipe_brought_before_the_stop_plays(tmp_path: Path, fifo: Path) -> None:
     part = write_part(tmp_path / "a.ts").read_bytes()
     run = start_run(f"clip:{fifo}", f"file:{tmp_path / 'out.mp4'}")
