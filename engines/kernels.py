@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
+
+if os.path.expanduser("~") == "~":  # a user without a home, for whom libraries make a folder of that name
+    os.environ.setdefault("XDG_CACHE_HOME", "/nonexistent")
 
 import numba
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import io
+import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ from driftcam.daemon.config.folders import config_file, home_folder
 from driftcam.daemon.run import Options, Progress, run_async
 from driftcam.daemon.service import units
 from driftcam.daemon.sources.clip import ClipSource
-from driftcam.daemon.terminal import speaks
+from driftcam.daemon.terminal import INTERRUPTED, speaks
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.findings import Finding
 from tests.daemon import standin
@@ -79,6 +83,30 @@ def test_terminals_without_the_letters_get_others(encoding: str) -> None:
     order = [sys.executable, "-P", "-c", code]
     done = subprocess.run(order, capture_output=True, timeout=60, env={**ENVIRON, "PYTHONIOENCODING": encoding})
     assert done.returncode == 0 and b"Traceback" not in done.stderr and done.stdout.startswith(b"? ")
+
+
+def test_following_the_log_ends_quietly_with_ctrl_c() -> None:
+    class Log(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps([{"time": 1.0, "level": "INFO", "text": "a line"}]).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Log) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        order = [*COMMAND, "ctl", "--url", f"http://127.0.0.1:{server.server_port}", "logs", "-f"]
+        following = subprocess.Popen(order, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRON)
+        assert following.stdout is not None
+        assert "a line" in following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        _, said = following.communicate(timeout=30)
+        server.shutdown()
+    assert following.returncode in (0, INTERRUPTED) and said == ""
 
 
 def test_a_working_folder_that_is_gone_is_said_and_left(tmp_path: Path) -> None:

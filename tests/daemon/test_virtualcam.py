@@ -144,6 +144,26 @@ async def test_a_device_that_breaks_is_opened_again_until_it_works(monkeypatch: 
     ]
 
 
+async def test_a_mistake_over_one_picture_does_not_end_the_camera(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(virtualcam, "RETRY_S", 0.01)
+    mistakes = []
+
+    def why() -> str:
+        if len(mistakes) < 2:
+            mistakes.append(1)
+            raise TypeError("a mistake")
+        return "waiting"
+
+    camera = sink(why=why)
+    until(lambda: Backend.sent)
+    camera.offer(result(64, 32, 200))
+    until(lambda: luma(200) in shown())
+    await camera.close()
+    assert len(mistakes) == 2 and "a picture failed" in caplog.text
+
+
 async def test_the_delay_to_give_a_microphone_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(virtualcam, "SETTLED", 4)
     said: list[str] = []
