@@ -20,7 +20,7 @@ from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 NAME = "thumbnails"  # of the session that paints them
-AREA = 256 * 192  # at most: a tile of the page is 96 wide, on a display with two or three pixels to one
+AREA = 192 * 144  # at most: a tile of the page is 96 wide, on a display with two pixels to one; more costs the stream
 TIMEOUT = 10.0  # seconds for one; the first waits for networks of its size
 IDLE_TIMEOUT = 20.0  # seconds without a request until the session is closed
 
