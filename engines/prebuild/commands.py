@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftcam.engines.api.errors import ParameterError
+from driftcam.engines.api.model_files import check_weights
 from driftcam.engines.backends.export import PRECISIONS
 from driftcam.engines.backends.network import UNIT, NetworkSpec, Ranges
 from driftcam.engines.backends.tensorrt.build import parse_target
@@ -47,6 +48,7 @@ def specs_of(model: str) -> list[NetworkSpec]:
     """The networks of `embedded` or of a checkpoint's folder. Raises `ParameterError`."""
     if model == "embedded":
         return embedded_specs()
+    check_weights(Path(model))
     try:
         from driftcam.engines.models.stable_diffusion.checkpoint import Checkpoint
         from driftcam.engines.models.stable_diffusion.specs import checkpoint_specs

@@ -77,6 +77,8 @@ def test_build_list_verify_prune(
         (["--target", "sm89", "--sizes", "512-2048"], "a running engine asks for 256 to 1024 pixels"),
         (["--target", "sm89", "--batch", "many"], "LEAST-MOST"),
         (["--target", "sm89", "--model", "no-such-folder"], "model_index.json"),
+        (["--target", "sm89", "--model", "stabilityai/sd-turbo"], "nothing is fetched"),
+        (["--target", "sm89", "--model", __file__], "it is a file, and no safetensors"),
     ],
 )
 def test_what_cannot_be_built_is_said_in_one_line(arguments: list[str], message: str, tmp_path: Path, capsys) -> None:
