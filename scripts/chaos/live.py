@@ -117,7 +117,7 @@ def fuzz(
     rng, report = random.Random(seed), Report()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        kind = KINDS[report.lives % len(KINDS)]
+        kind = KINDS[(seed + report.lives) % len(KINDS)]
         report.lives += 1
         home = folder / str(report.lives)
         home.mkdir()
