@@ -1,4 +1,4 @@
-"""Train the embedded model: data, teacher pairs, autoencoder, flow, couples, decoder, reflow, weights, judgement, card.
+"""Train the embedded model: data, teacher pairs, autoencoder, flow, couples, reflow, decoder, weights, judgement, card.
 
     pip install -e '.[train]' && python -m scripts.train_embedded                 # from nothing
     python -m scripts.train_embedded --train more --output build/embedded/more    # from the shipped weights
@@ -62,18 +62,26 @@ def main() -> None:
         before = decoder, painter
         if options.train == "more":
             painter = flow.train(folder, encoder, photos, pairs, by_style, options.flow_minutes, painter)
-    count = reflow.FEW if options.train == "decoder" else reflow.COUPLES
-    coupled = reflow.couples(folder / "couples.pt", painter, encoder, photos, pairs, by_style, count)
-    decoder = polish.train(folder, encoder, decoder, photos, pairs["stylised"], coupled, options.polish_minutes)
+    told = encoder, photos, pairs, by_style
     if options.train != "decoder":
+        coupled = reflow.couples(folder / "couples.pt", painter, *told)
         painter = reflow.train(folder, painter, decoder, coupled, options.reflow_minutes)
+    painted = reflow.couples(folder / "painted.pt", painter, *told, count=polish.PAINTED, steps=1)
+    decoder = polish.train(
+        folder, encoder, decoder, photos, pairs["stylised"], painted["latent"], options.polish_minutes
+    )
     styles = len(STYLE_NAMES) if options.train == "decoder" else teacher.STYLES
     write_weights(options.output, encoder, decoder, painter, teacher.Teacher().predictor_path, styles)
-    classifier = judge.train_classifier(folder / "classifier.pt", pairs)
-    report = judgement(build / "raw", classifier, (encoder, decoder, painter), before, crops["held_out"], held, styles)
+    networks, photos = (encoder, decoder, painter), crops["held_out"]
+    examiner = judge.Judge(*networks, photos, functools.partial(teacher.taught, teacher.Teacher()), styles)
+    if options.train == "decoder":
+        report = decoders(build / "raw", examiner, before[0], photos, held["stylised"], styles)
+    else:
+        classifier = judge.train_classifier(folder / "classifier.pt", pairs)
+        report = judgement(build / "raw", examiner, classifier, before, photos, held, styles)
     (folder / "report.json").write_text(json.dumps(report, indent=1))
     if options.output == WEIGHTS:
-        card.write(WEIGHTS, folder, report, encoder, decoder, crops["held_out"])
+        card.write(WEIGHTS, folder, report, encoder, decoder, photos)
 
 
 def prepare(build: Path, count: int) -> tuple[dict, dict, dict, np.ndarray]:
@@ -116,15 +124,15 @@ def cached(path: Path, make) -> dict[str, np.ndarray]:
 
 def judgement(
     raw: Path,
+    examiner: judge.Judge,
     classifier: judge.StyleClassifier,
-    networks: tuple[Encoder, Decoder, FlowUNet],
     before: tuple[Decoder, FlowUNet],
     photos: np.ndarray,
     held: dict,
     styles: int,
 ) -> dict:
     """Every number of the model card; `before` is what a gain is measured against, with the same encoder."""
-    examiner = judge.Judge(*networks, photos, functools.partial(teacher.taught, teacher.Teacher()), styles)
+    encoder, decoder, unet = examiner.encoder, examiner.decoder, examiner.unet
     pure = np.flatnonzero(held["named"].max(1) == 1)
     labels = torch.from_numpy(held["named"][pure].argmax(1))
     taught = autoencoder.to_pixels(held["stylised"][pure])
@@ -132,10 +140,27 @@ def judgement(
         "classifier_on_held_out_teacher": judge.accuracy(classifier, taught, labels),
         "straight": examiner.straight(),
         "straight_before": examiner.of(*before).straight(),
-        "faces": judge.faces_kept(*networks, data.portraits(raw), styles),
-        "psnr_photo": autoencoder.median_psnr(*networks[:2], photos),
-        "psnr_stylised": autoencoder.median_psnr(*networks[:2], held["stylised"]),
-        "clips": clip_psnr(raw, *networks[:2]),
+        "faces": judge.faces_kept(encoder, decoder, unet, data.portraits(raw), styles),
+        "psnr_photo": autoencoder.median_psnr(encoder, decoder, photos),
+        "psnr_stylised": autoencoder.median_psnr(encoder, decoder, held["stylised"]),
+        "clips": clip_psnr(raw, encoder, decoder),
+    }
+
+
+def decoders(
+    raw: Path, examiner: judge.Judge, before: Decoder, photos: np.ndarray, stylised: np.ndarray, styles: int
+) -> dict:
+    """What another decoder changes: `before` and `now`."""
+    encoder, unet, portraits = examiner.encoder, examiner.unet, data.portraits(raw)
+    return {
+        when: {
+            "drawn": examiner.of(decoder, unet).drawn(),
+            "faces": judge.faces_kept(encoder, decoder, unet, portraits, styles)["all"],
+            "psnr_photo": autoencoder.median_psnr(encoder, decoder, photos),
+            "psnr_stylised": autoencoder.median_psnr(encoder, decoder, stylised),
+            "clips": clip_psnr(raw, encoder, decoder),
+        }
+        for when, decoder in (("before", before), ("now", examiner.decoder))
     }
 
 

@@ -189,6 +189,21 @@ class Judge:
             parts.append(self.decoder(latent).clamp(-1, 1))
         return torch.cat(parts)
 
+    def drawn(self) -> dict[str, dict[str, float]]:
+        """How sharp the pictures are and whether they show the grid of the latent: what a decoder has a part in."""
+        live = {"strength": LIVE.strength, "freedom": LIVE.freedom, "steps": LIVE.steps}
+        settings: dict[str, dict] = {"1 step": {"steps": 1}, "4 steps": {"steps": 4}, "as a stream starts": live}
+        teacher_sharp = gradient(self.taught).mean().item()
+        rows = {}
+        for name, values in settings.items():
+            out = self.run(**values)
+            rows[name] = {
+                "grid": grid_ratio(out).item(),
+                "sharpness_to_teacher": gradient(out).mean().item() / teacher_sharp,
+                "edge_correlation": edge_correlation(out, self.pixels).mean().item(),
+            }
+        return rows
+
     def report(self, classifier: StyleClassifier) -> dict:
         """Every number of the model card except the autoencoder's."""
         teacher_edges = edge_correlation(self.taught, self.pixels).mean().item()

@@ -20,6 +20,7 @@ from scripts.training.progress import Run, mixed
 from scripts.training.texture import grid_ratio, texture_loss
 
 CROP, BATCH = 128, 8
+PAINTED = 240  # latents of the painter
 RATE = 4e-4
 NOISE = 0.15  # upper end of the level of noise on half of the latents
 TEXTURE, GRID = 0.15, 2.0  # weights of the losses beside the reconstruction's
@@ -31,10 +32,10 @@ def train(
     decoder: Decoder,
     photos: np.ndarray,
     stylised: np.ndarray,
-    painted: dict[str, Tensor],
+    painted: Tensor,
     minutes: float,
 ) -> Decoder:
-    """`painted`: of `reflow.couple`, latents by the painter; they have no picture, but should show no grid."""
+    """`painted`: latents that the painter paints in one step; they have no picture, but should show no grid."""
     torch.manual_seed(4)
     rng = np.random.default_rng(4)
     model = copy.deepcopy(decoder).train().requires_grad_(True)
@@ -58,16 +59,16 @@ def train(
 
 
 def _losses(
-    model: Decoder, encoder: Encoder, target: Tensor, painted: dict[str, Tensor], rng: np.random.Generator
+    model: Decoder, encoder: Encoder, target: Tensor, painted: Tensor, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     side = CROP // STRIDE
     with torch.no_grad():
         latent = encoder(target)
         level = torch.rand(len(latent), 1, 1, 1) * NOISE * (torch.rand(len(latent), 1, 1, 1) < 0.5)
         latent = latent + level * torch.randn_like(latent)
-        chosen = torch.from_numpy(rng.integers(len(painted["latent"]), size=BATCH))
-        top, left = rng.integers(0, painted["latent"].shape[-1] - side + 1, size=2)
-        ours = painted["latent"][chosen, :, top : top + side, left : left + side].float()
+        chosen = torch.from_numpy(rng.integers(len(painted), size=BATCH))
+        top, left = rng.integers(0, painted.shape[-1] - side + 1, size=2)
+        ours = painted[chosen, :, top : top + side, left : left + side].float()
     with mixed():
         output, unpaired = model(torch.cat([latent, ours])).split([len(latent), len(ours)])
     output, unpaired = output.float(), unpaired.float()

@@ -29,7 +29,6 @@ from scripts.training.progress import Run, mixed
 from scripts.training.texture import texture_loss
 
 COUPLES = 3000
-FEW = 240  # for the decoder alone
 STEPS = 8  # of the painter
 LEAST = 0.3  # strength of the weakest start
 SIDE = 28
@@ -52,7 +51,7 @@ def paint(model: Velocity, start: Tensor, strength: Tensor, told: tuple[Tensor, 
 
 
 @torch.no_grad()
-def couple(model: FlowUNet, data: Pairs, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
+def couple(model: FlowUNet, data: Pairs, count: int, steps: int, rng: np.random.Generator) -> dict[str, Tensor]:
     """`count` starts, their noise levels, the latents painted from them, what the painter saw, the teacher's latent.
 
     A third starts from noise alone, a third from a photograph, a third from a painting of it in that style.
@@ -67,7 +66,7 @@ def couple(model: FlowUNet, data: Pairs, count: int, rng: np.random.Generator) -
         begun = photo.clone()
         begun[1::3] = taught[1::3]
         start = torch.lerp(begun, torch.randn_like(photo), strength.view(-1, 1, 1, 1))
-        latent = paint(model, start, strength, (condition, level, style), STEPS)
+        latent = paint(model, start, strength, (condition, level, style), steps)
         values = {"start": start, "strength": strength, "latent": latent, "taught": taught}
         for key, value in (values | {"condition": condition, "level": level, "style": style}).items():
             rows.setdefault(key, []).append(value.half())
@@ -77,7 +76,14 @@ def couple(model: FlowUNet, data: Pairs, count: int, rng: np.random.Generator) -
 
 
 def couples(
-    path: Path, painter: FlowUNet, encoder: Encoder, crops: np.ndarray, pairs: dict, bank: np.ndarray, count: int
+    path: Path,
+    painter: FlowUNet,
+    encoder: Encoder,
+    crops: np.ndarray,
+    pairs: dict,
+    bank: np.ndarray,
+    count: int = COUPLES,
+    steps: int = STEPS,
 ) -> dict[str, Tensor]:
     """Those of the cache at `path`, or `count` new ones."""
     if not path.exists():
@@ -85,7 +91,7 @@ def couples(
         rng = np.random.default_rng(3)
         data = Pairs(encoder, crops, pairs, bank)
         data.encode(rng)
-        torch.save(couple(painter, data, count, rng), path)
+        torch.save(couple(painter, data, count, steps, rng), path)
     return torch.load(path, weights_only=True)
 
 

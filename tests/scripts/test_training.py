@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from driftcam.engines.api.styles import STYLE_NAMES
 from driftcam.engines.models.embedded.model import WEIGHTS, load_networks
-from scripts.training import looks, reflow
+from scripts.training import card, looks, reflow
 from scripts.training.package import widened, write_weights
 from scripts.training.teacher import STYLES, VECTOR
 from scripts.training.texture import grid_ratio, texture_loss
@@ -224,6 +224,22 @@ def test_a_look_paints_its_own_picture_of_the_same_size_every_time(face, look):
     assert np.array_equal(face, before)
     assert np.abs(painted.astype(int) - face).mean() > 4
     assert np.array_equal(teach(face), painted)
+
+
+def test_the_card_tells_a_decoder_before_and_now(tmp_path):
+    def numbers(base: float) -> dict:
+        drawn = {"grid": base, "sharpness_to_teacher": base + 1, "edge_correlation": base + 2}
+        faces = {"distance": base + 3, "found": base / 10}
+        told = {"psnr_photo": base + 4, "psnr_stylised": base + 5, "clips": {"a.mp4": base + 6}}
+        return {"drawn": {"1 step": drawn}, "faces": faces} | told
+
+    (tmp_path / "polish.json").write_text('[{"step": 800, "minutes": 9.83, "grid": 0.001}]')
+    part = card.decoder_part({"before": numbers(2), "now": numbers(1)}, tmp_path)
+    assert part.startswith(card.DECODER)
+    assert "10 minutes (800 steps)" in part
+    assert "| 1 step: grid | 2.000 | 1.000 |" in part
+    assert "found again | 20% | 10% |" in part
+    assert "| PSNR of a.mp4 (dB) | 8.00 | 7.00 |" in part
 
 
 def test_names_of_looks_are_their_own():
