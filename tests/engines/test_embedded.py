@@ -144,6 +144,31 @@ def test_the_noise_of_the_step_hides_as_well_as_its_own():
     assert difference < own.std(0).square().mean().sqrt() / 4
 
 
+@pytest.mark.parametrize(("strength", "freedom"), [(1.0, 0.3), (Parameters().strength, Parameters().freedom)])
+def test_the_cells_of_the_latent_do_not_show(strength, freedom):
+    """Gradient across their borders ÷ elsewhere in one step, over all places of the picture against the cells."""
+    encoder, decoder, unet = load_networks(WEIGHTS)
+    generator, level = torch.Generator().manual_seed(0), torch.tensor([hiding_level(freedom)])
+    frames, ratios = clip_frames()[:, :, :136, :136], []
+    with torch.inference_mode():
+        for name, shift in itertools.product(STYLE_NAMES[::5], range(0, 8, 2)):
+            photo = encoder(frames[..., shift : shift + 128, shift : shift + 128].contiguous())
+            noise, hiding = torch.randn((2, *photo.shape), generator=generator)
+            style = style_input(Parameters(styles=((name, 1.0),)))
+            t, hidden, look = (v.expand(len(photo), *v.shape[1:]) for v in (torch.tensor([strength]), level, style))
+            start = torch.lerp(photo, noise, strength)
+            velocity = unet(start, t, degrade(photo, hiding, level), hidden, look)
+            ratios.append(border_ratio(decoder(start - strength * velocity).clamp(-1, 1)))
+    assert np.mean(ratios) <= 1.02
+
+
+def border_ratio(pictures: torch.Tensor) -> float:
+    luma = pictures.mean(1)
+    along = [step.abs().mean(axes).numpy() for step, axes in ((luma.diff(dim=2), (0, 1)), (luma.diff(dim=1), (0, 2)))]
+    border = np.arange(1, len(along[0]) + 1) % 8 == 0
+    return float(np.mean([profile[border].mean() / profile[~border].mean() for profile in along]))
+
+
 def sharpness(pictures: torch.Tensor) -> torch.Tensor:
     return pictures.diff(dim=-1).abs().mean()
 
