@@ -35,6 +35,7 @@ from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.image.pixels import as_rgb
 from driftcam.engines.image.similarity import SimilarityGate
 from driftcam.engines.insight import insight
+from driftcam.engines.memory.texture import Followed, TextureMemory
 from driftcam.engines.models.base import Model, ModelSource
 from driftcam.engines.models.registry import Models, open_source
 from driftcam.engines.motion.stage import MotionStage
@@ -47,6 +48,11 @@ from driftcam.engines.travel import Travel, differs
 # Guidance `initialize` asks the network what it would paint without a style, on every third frame: on a CPU each
 # question takes a row's time. Real clips are as steady as with one on each, within 5 % (`scripts.bench_guidance`).
 HELD_DIFFERENCE = State(DIFFERENCE, noise=Rule.FORGET, lasts=2)
+# Parameters that leave what is painted as it is; after a change of another one nothing remembered holds.
+_SAME_PAINTING = {"memory", "travel", "similarity_threshold", "max_skip"}
+# Least share of fresh texture and tone while the painting travels to other parameters, and for some frames after that:
+# it lags some three frames behind.
+_FRESH_ON_THE_WAY, _FRAMES_TO_SETTLE = 0.3, 12
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,15 @@ class _Tag:
     model: Model
     placement: Placement
     leave: Callable[[str, Tensor], None]
+    recall: _Recall | None
+
+
+@dataclass(frozen=True)
+class _Recall:
+    """What a frame's painting is blended with, and how far that holds, which is known before the painting is done."""
+
+    memory: TextureMemory
+    followed: Future[Followed | None]
 
 
 class Engine:
@@ -146,6 +161,9 @@ class Engine:
         self.model = self._build(self.parameters)
         self._stream = StreamBatch(self.model.predict, Plan(Schedule()), self.model.unconditional)
         self._travel: Travel | None = None
+        self._memory: TextureMemory | None = None
+        self._unsettled = 0
+        self._recalled: _Recall | None = None
         self._carried: Carried | None = None
         self._noise_identity: tuple | None = None
         self._noise_shown = np.zeros((1, 1, 1, 1), np.float32)
@@ -194,6 +212,8 @@ class Engine:
         for name, plane in (planes or NO_PLANES).items():
             if name in self.planes:
                 self.planes[name].check(plane)
+        if self._recalled is not None:
+            self._recalled.followed.exception()  # it may still read the picture that this frame overwrites
         self._apply_wanted(pts)
         if self._travel is not None:
             self._go_on(self._travel, pts)
@@ -209,9 +229,10 @@ class Engine:
         with self.clock.stage("anchor"):
             placement = self._canvas.place(follow=self.parameters.noise == "warped")
         assert self._carried is not None
-        tag = _Tag(pts, index, self.model, placement, partial(self._carried.leave, index))
         # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
         noise = self._side.submit(self._advance_noise)
+        recall = None if self._memory is None else self._recall(self._memory)
+        tag = _Tag(pts, index, self.model, placement, partial(self._carried.leave, index), recall)
         with self.clock.stage("encode"):
             photo = self.model.encode(self._canvas.input)
         with self.clock.stage("wait for noise"):
@@ -308,7 +329,7 @@ class Engine:
         now = travel.at(pts)
         if now is None:
             now, self._travel = travel.end, None
-        self._use(now)
+        self._use(now, on_the_way=True)
         self._stream.reconfigure(plan=self.plan)
 
     def _build(self, parameters: Parameters, current: Model | None = None) -> Model:
@@ -376,10 +397,12 @@ class Engine:
         rows = self.rows(self.parameters) | self.rows(self.parameters, pipeline="stream")
         self.pipeline = choosing.consider(frame, self.model, self.plan, self.parameters, rows).pipeline
 
-    def _use(self, parameters: Parameters) -> None:
+    def _use(self, parameters: Parameters, *, on_the_way: bool = False) -> None:
         """What does not need another size, seed or number of noise fields."""
-        self._forget(changed(self.parameters, parameters))
+        names = changed(self.parameters, parameters)
+        self._forget(names)
         self.parameters = parameters
+        self._remember(anew=bool(names - _SAME_PAINTING) and not on_the_way)
         self._gate.reset()  # even a still picture is to show the change
         self._tell = self.model.bind(parameters)
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
@@ -391,6 +414,15 @@ class Engine:
             conditions = [each for each in self.model.conditions if names.intersection(each.parameters)]
             states = [HELD_DIFFERENCE.name, *(state.name for each in conditions for state in each.carried)]
             self._carried.changed(self._frames - 1, states)
+
+    def _remember(self, *, anew: bool) -> None:
+        """Have a memory of the networks' size where one is wanted and something painted; `anew`: of nothing yet."""
+        if not self.parameters.memory or not self.parameters.strength:
+            self._memory = None
+        elif self._memory is None or self._memory.size != self.model.size:
+            self._memory = TextureMemory(*self.model.size)
+        elif anew:
+            self._memory.reset()
 
     # -- one frame ------------------------------------------------------------------------------
 
@@ -412,6 +444,23 @@ class Engine:
             self.clock.add(part, milliseconds)
         self._noise_shown = noise
         return torch.from_numpy(noise)
+
+    def _recall(self, memory: TextureMemory) -> _Recall:
+        """Begin to find out what of the last painting holds in this frame."""
+        x, y = self._canvas.anchor.jump
+        jump = x * self._source.stride, y * self._source.stride
+        self._unsettled = _FRAMES_TO_SETTLE if self._travel is not None else max(0, self._unsettled - 1)
+        least_fresh = _FRESH_ON_THE_WAY if self._unsettled else 0.0
+        photo, share = self._canvas.input[0].numpy(), self.parameters.memory
+        self._recalled = _Recall(memory, self._side.submit(self._follow, memory, photo, jump, share, least_fresh))
+        return self._recalled
+
+    def _follow(self, memory: TextureMemory, *arguments: Any) -> Followed | None:
+        """Runs behind `_advance_noise`, which knows of cuts."""
+        if self._motion.motion.cut:
+            memory.reset()
+        with self.clock.stage("memory: follow"):
+            return memory.follow(*arguments)
 
     def _item(self, photo: Tensor, noises: Tensor, planes: Mapping[str, np.ndarray], tag: _Tag) -> Frame:
         p = self.parameters
@@ -456,6 +505,9 @@ class Engine:
             tag.leave(name, value)
         with self.clock.stage("decode"):
             image = tag.model.decode(done.latent[None])[0].numpy()
+        if tag.recall is not None:
+            with self.clock.stage("memory"):
+                image = tag.recall.memory.blend(image, tag.recall.followed.result())
         # Into a picture of our own: the decoder may be shared with other streams, and the gate may repeat it later.
         shape = (tag.placement.height, tag.placement.width, 3)
         if self._last is None or self._last.shape != shape:

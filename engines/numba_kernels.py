@@ -9,6 +9,7 @@ import numpy as np
 
 from driftcam.engines.image.luma import WorkingLuma
 from driftcam.engines.image.shift import Shift
+from driftcam.engines.memory.texture import TextureMemory
 from driftcam.engines.motion.anchor import Anchor
 from driftcam.engines.motion.stage import MotionStage
 from driftcam.engines.noise.temporal import TemporalNoise
@@ -28,5 +29,8 @@ def compile_kernels() -> None:
         anchor.follow(luma, 3.0)
         noise.advance(stage.advance(luma), degradation=0.5)
     frame, moved = np.zeros((2, 96, 96, 3), np.uint8)
+    memory = TextureMemory(96, 96)
+    for _ in range(2):
+        memory.blend(frame, memory.follow(frame, (0, 0), 1.0))
     WorkingLuma().convert(frame, np.empty((32, 32), np.uint8))
     Shift()(frame, 0.5, 0.5, moved)

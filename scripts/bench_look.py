@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from driftcam import Parameters
 
-LOOK = Parameters(styles=(("starry-night", 1.0),), strength=1.0, freedom=0.3, steps=2)
+LOOK = Parameters(styles=(("starry-night", 1.0),), strength=1.0, freedom=0.3, steps=2, memory=0.0)

@@ -52,7 +52,9 @@ class Thumbnails:
         look = session.control.parameters
         width, height = model_size(look.width, look.height, min(AREA, look.width * look.height))
         if painter is None:
-            small = look.replace(width=width, height=height, steps=1, noise="fixed", travel=0.0, style_vector=None)
+            small = look.replace(
+                width=width, height=height, steps=1, noise="fixed", memory=0.0, travel=0.0, style_vector=None
+            )
             painter = self._context.core.sessions.open(NAME, small, own_size=True)
             self._closing = background.start(self._close_when_idle(), "closing the thumbnails' session")
         await painter.opened()

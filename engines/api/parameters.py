@@ -130,6 +130,15 @@ class Parameters:
             models=(EMBEDDED,),
         )
     )
+    memory: float = row(
+        Number(
+            "memory",
+            "Memory",
+            "Look",
+            "how long strokes stay on what they are painted on: 0 paints every frame anew",
+            default=0.95,
+        )
+    )
     steps: int = row(Integer("steps", "Steps", "Look", "denoising steps", default=1, low=1, high=8))
     travel: float = row(
         Number(

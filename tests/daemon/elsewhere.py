@@ -8,13 +8,13 @@ from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.worker.main import OneByOne
 from tests.daemon import standin
 
-MEMORY = Number(
-    "memory", "Memory", "Past pictures", "how much of the past stays", default=0.2, high=3.0, step=0.1, unit="s"
+AFTERGLOW = Number(
+    "afterglow", "Afterglow", "Past pictures", "how much of the past stays", default=0.2, high=3.0, step=0.1, unit="s"
 )
 RECALL = Choice(
     "recall", "Recall", "Past pictures", "what stays", default="all", choices={"all": "all", "edges": "edges"}
 )
-FIELDS = (MEMORY, RECALL)
+FIELDS = (AFTERGLOW, RECALL)
 NAME = "tests.daemon.elsewhere:Host"
 
 

@@ -37,24 +37,24 @@ async def test_a_field_declared_elsewhere_is_served_described_and_taken(tmp_path
     async with daemon_in(tmp_path, elsewhere_engine.NAME) as daemon, daemon.client() as client:
         table = {each["name"]: each for each in await (await client.get("/api/parameters/fields")).json()}
         assert list(table) == list(TABLE)
-        assert table["memory"] == elsewhere[0].to_dict()
-        assert (table["memory"]["high"], table["memory"]["unit"]) == (3.0, "s")
+        assert table["afterglow"] == elsewhere[0].to_dict()
+        assert (table["afterglow"]["high"], table["afterglow"]["unit"]) == (3.0, "s")
         assert table["recall"]["choices"] == ["all", "edges"]
 
         schemas = (await (await client.get("/api/openapi.json")).json())["components"]["schemas"]
         for name in ("Parameters", "Changes"):
-            assert schemas[name]["properties"]["memory"] == elsewhere[0].schema()
+            assert schemas[name]["properties"]["afterglow"] == elsewhere[0].schema()
             assert schemas[name]["properties"]["recall"]["enum"] == ["all", "edges"]
 
         state = await (await client.get("/api/state")).json()
-        assert (state["parameters"]["memory"], state["parameters"]["recall"]) == (0.2, "all")
-        changed = await (await client.patch("/api/parameters", json={"memory": 1.5, "recall": "edges"})).json()
-        assert (changed["parameters"]["memory"], changed["parameters"]["recall"]) == (1.5, "edges")
-        refused = await client.patch("/api/parameters", json={"memory": 3.5})
+        assert (state["parameters"]["afterglow"], state["parameters"]["recall"]) == (0.2, "all")
+        changed = await (await client.patch("/api/parameters", json={"afterglow": 1.5, "recall": "edges"})).json()
+        assert (changed["parameters"]["afterglow"], changed["parameters"]["recall"]) == (1.5, "edges")
+        refused = await client.patch("/api/parameters", json={"afterglow": 3.5})
         answer = await refused.json()
-        assert (refused.status, answer["field"]) == (422, "memory")
+        assert (refused.status, answer["field"]) == (422, "afterglow")
         assert "from 0 to 3" in answer["message"]
-        assert getattr(daemon.session.control.parameters, "memory") == 1.5  # noqa: B009 (no type checker knows it)
+        assert getattr(daemon.session.control.parameters, "afterglow") == 1.5  # noqa: B009 (no type checker knows it)
 
 
 async def test_what_the_model_cannot_do_is_refused_before_any_engine_is_there(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ async def test_a_field_declared_elsewhere_is_told_to_programs_on_the_bus(tmp_pat
         await server.close()
     told = {each["name"]: each for each in report["fields"]}
     assert list(told) == list(TABLE)
-    assert told["memory"] == elsewhere[0].to_dict()
-    assert report["parameters"]["memory"] == 0.2
+    assert told["afterglow"] == elsewhere[0].to_dict()
+    assert report["parameters"]["afterglow"] == 0.2
 
 
 @pytest.mark.parametrize("command", [["run"], ["ctl", "set"]], ids=" ".join)
@@ -100,7 +100,7 @@ def test_a_field_declared_elsewhere_is_a_flag(command: list[str], elsewhere, cap
     with pytest.raises(SystemExit):
         cli.main([*command, "--help"])
     help_text = " ".join(capsys.readouterr().out.split())
-    assert "--memory 0…3" in help_text and "how much of the past stays (0.2 s)" in help_text
+    assert "--afterglow 0…3" in help_text and "how much of the past stays (0.2 s)" in help_text
     assert "--recall all|edges" in help_text
 
 

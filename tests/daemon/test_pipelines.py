@@ -152,8 +152,8 @@ async def test_a_live_change_of_steps_style_and_size_loses_and_mixes_nothing() -
 
 
 async def test_an_engine_that_is_killed_in_the_middle_costs_no_picture() -> None:
-    """Those in its batch are made again by the next one. The noise is that of the frame alone, to compare."""
-    parameters = START.replace(noise="fixed")
+    """Those in its batch are made again by the next one. All is of the frame alone, to compare."""
+    parameters = START.replace(noise="fixed", memory=0.0)
 
     async def kill(core: Core, session: Session, number: int) -> None:
         if number in (7, 15):

@@ -232,7 +232,7 @@ CHANGES = st.fixed_dictionaries({}, optional={
     "refresh": st.floats(0, 1.2), "degradation": st.floats(0, 1.2),
     "similarity_threshold": st.floats(0, 1.2), "max_skip": st.integers(0, 3),
     "styles": st.sampled_from([(("weave", 1.0),), (("weave", 1.0), ("fresco", 2.0)), (("wave", 1.0),)]),
-    "travel": st.floats(-1, 5e-9),
+    "travel": st.floats(-1, 5e-9), "memory": st.floats(-0.5, 1.5),
 })  # fmt: skip
 
 

@@ -138,47 +138,47 @@ def test_every_value_at_the_ends_of_its_range_is_taken_and_none_beyond():
 
 
 @pytest.fixture
-def memory():
+def afterglow():
     """A parameter of a condition that lives elsewhere."""
-    field = Number("memory", "Memory", "Look", "how much of the picture before stays", default=0.2)
+    field = Number("afterglow", "Afterglow", "Look", "how much of the picture before stays", default=0.2)
     take_away = declare(field)
     yield field
     take_away()
-    assert "memory" not in TABLE
+    assert "afterglow" not in TABLE
 
 
-def test_a_field_declared_elsewhere_is_a_parameter_like_all_others(memory):
+def test_a_field_declared_elsewhere_is_a_parameter_like_all_others(afterglow):
     parameters = Parameters()
-    assert parameters.memory == memory.default
-    changed = parameters.replace(memory=0.5, steps=3)
-    assert (changed.memory, changed.steps, parameters.memory) == (0.5, 3, memory.default)
+    assert parameters.afterglow == afterglow.default
+    changed = parameters.replace(afterglow=0.5, steps=3)
+    assert (changed.afterglow, changed.steps, parameters.afterglow) == (0.5, 3, afterglow.default)
     assert changed != parameters.replace(steps=3)
-    assert changed.replace(memory=memory.default) == parameters.replace(steps=3)
-    assert changed.to_dict()["memory"] == 0.5
+    assert changed.replace(afterglow=afterglow.default) == parameters.replace(steps=3)
+    assert changed.to_dict()["afterglow"] == 0.5
     assert Parameters.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
     assert pickle.loads(pickle.dumps(changed)) == copy.deepcopy(changed) == changed
-    with pytest.raises(ParameterError, match=r"memory: 2 .* from 0 to 1"):
-        parameters.replace(memory=2)
-    with pytest.raises(ParameterError, match="did you mean memory"):
-        parameters.replace(memroy=0.1)
+    with pytest.raises(ParameterError, match=r"afterglow: 2 .* from 0 to 1"):
+        parameters.replace(afterglow=2)
+    with pytest.raises(ParameterError, match="did you mean afterglow"):
+        parameters.replace(aftreglow=0.1)
     with pytest.raises(AttributeError):
-        _ = parameters.memroy
+        _ = parameters.aftreglow
 
 
 def test_what_was_declared_elsewhere_is_unknown_once_it_is_taken_away():
-    take_away = declare(Number("memory", "Memory", "Look", "how much stays", default=0.2))
+    take_away = declare(Number("afterglow", "Afterglow", "Look", "how much stays", default=0.2))
     take_away()
-    with pytest.raises(ParameterError, match="memory"):
-        Parameters().replace(memory=0.5)
-    assert "memory" not in Parameters().to_dict()
+    with pytest.raises(ParameterError, match="afterglow"):
+        Parameters().replace(afterglow=0.5)
+    assert "afterglow" not in Parameters().to_dict()
 
 
-def test_a_name_belongs_to_one_field_and_a_default_to_its_range(memory):
-    declare(memory)  # once more, as a forked process does
+def test_a_name_belongs_to_one_field_and_a_default_to_its_range(afterglow):
+    declare(afterglow)  # once more, as a forked process does
     with pytest.raises(ValueError, match="strength"):
         declare(Number("strength", "Strength", "Look", "another one", default=0.5))
-    with pytest.raises(ParameterError, match="memory"):
-        Number("memory", "Memory", "Look", "too much", default=2.0)
+    with pytest.raises(ParameterError, match="afterglow"):
+        Number("afterglow", "Afterglow", "Look", "too much", default=2.0)
 
 
 def test_there_are_at_least_twenty_styles_with_unique_names():

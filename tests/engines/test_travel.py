@@ -47,7 +47,7 @@ def test_the_style_of_a_picture_fades_in_and_out() -> None:
 
 def test_a_stream_passes_from_one_look_to_the_other_without_a_jump() -> None:
     """The picture at each moment is that of the parameters between, and the way is even."""
-    plain = {"width": 128, "height": 96, "noise": "fixed", "steps": 1, "similarity_threshold": 0.98}
+    plain = {"width": 128, "height": 96, "noise": "fixed", "steps": 1, "similarity_threshold": 0.98, "memory": 0.0}
     start, end = START.replace(**plain), END.replace(**plain, travel=1.0)
     scene = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     engine = Engine(start, backend="torch")

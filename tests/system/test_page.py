@@ -281,15 +281,15 @@ async def test_every_parameter_that_the_model_has_has_one_control_made_from_the_
 
 
 async def test_a_parameter_declared_elsewhere_gets_a_control_in_a_group_of_its_own(browser, run: Running) -> None:
-    take_away = declare(Number("memory", "Memory", "Past pictures", "how much stays", default=0.25, unit="s"))
+    take_away = declare(Number("afterglow", "Afterglow", "Past pictures", "how much stays", default=0.25, unit="s"))
     context = await browser.new_context()
     try:
         page = await context.new_page()
         await page.goto(run.address)
-        control = page.locator("fieldset", has_text="Past pictures").locator("[data-parameter=memory]")
+        control = page.locator("fieldset", has_text="Past pictures").locator("[data-parameter=afterglow]")
         await control.wait_for()
-        await until(page, "document.querySelector('[data-parameter=memory]').value === '0.25'")
-        assert await page.locator("label", has_text="Memory").locator("output").inner_text() == "0.25 s"
+        await until(page, "document.querySelector('[data-parameter=afterglow]').value === '0.25'")
+        assert await page.locator("label", has_text="Afterglow").locator("output").inner_text() == "0.25 s"
     finally:
         await context.close()
         take_away()

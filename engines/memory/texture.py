@@ -1,0 +1,137 @@
+"""The texture of a stream, carried from picture to picture."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numba import njit
+
+from driftcam.engines.image.remap import Remap
+from driftcam.engines.memory.blend import EnergyBlend
+from driftcam.engines.memory.trust import Trust
+from driftcam.engines.motion.camera import FASTMATH
+from driftcam.engines.motion.fine import FineFlow
+
+_F32 = np.float32
+# Share of fresh texture in every picture with all of the memory: nothing is to set for good.
+_LEAST_FRESH = 0.05
+# A texture that is stretched by a share s on every frame is renewed at √s, so that it is kept for about 2/s frames,
+# until it has become unlike itself. Without it strokes are drawn out to threads where the flow shears.
+_RENEWED_BY_STRAIN = _F32(1)
+_IN_FLIGHT = 8  # frames of a stream batch
+_STILL_PIXELS = 1 / 64  # the precision of a map in fixed point
+
+
+class Followed(NamedTuple):
+    """How the last picture came to this one; arrays (h, w) of `FineFlow.size`, float32.
+
+    Attributes:
+        flow: (h, w, 2) backward flow in small pixels, without the jump.
+        jump: (x, y) pixels by which the whole scene has moved.
+        texture, tone: how much of the remembered texture and tone is to be kept, 0 to 1.
+    """
+
+    flow: np.ndarray
+    jump: tuple[int, int]
+    texture: np.ndarray
+    tone: np.ndarray
+
+
+class TextureMemory:
+    """Blends each painting of one stream into what is remembered of those before (`EnergyBlend`).
+
+    Of each frame first `follow` the photograph, in order, then `blend` its painting, in the same order; up to
+    `_IN_FLIGHT` frames may lie between the two.
+
+    Args:
+        height, width: of the pictures, multiples of `blend.BLOCK`.
+
+    Attributes:
+        size: (height, width).
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.size = height, width
+        self._flow = FineFlow(height, width)
+        small = self._flow.size
+        self._trust = Trust(*small)
+        self._blend = EnergyBlend(height, width)
+        self._ring = np.empty((_IN_FLIGHT + 1, *small, 4), np.float32)
+        self._turn = 0
+        self._picture, self._warped = np.empty((2, height, width, 3), np.float32)
+        self._remap = Remap(height, width)
+        self._out = np.empty((height, width, 3), np.uint8)
+        self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+        self._where = np.empty((height, width, 2), np.float32)
+        self._scale = np.array([width / small[1], height / small[0]], np.float32)
+
+    def reset(self) -> None:
+        """The next frame that is followed is remembered as it is painted."""
+        self._flow.reset()
+
+    def follow(
+        self, photo: np.ndarray, jump: tuple[int, int], share: float, least_fresh: float = 0.0
+    ) -> Followed | None:
+        """Find what has become of the last frame in this one; None where there is none.
+
+        Args:
+            photo: (H, W, 3) u8.
+            jump: (x, y) pixels by which the whole scene is known to have moved.
+            share: of the memory, above 0 to 1.
+            least_fresh: least share of fresh texture and tone.
+        """
+        flow = self._flow.advance(photo, jump)
+        if flow is None:
+            return None
+        self._trust(self._flow.previous, self._flow.current, flow)
+        self._turn = (self._turn + 1) % len(self._ring)
+        mine = self._ring[self._turn]
+        height, width = self._flow.size
+        flat = mine.reshape(-1)
+        kept = Followed(
+            flat[: 2 * height * width].reshape(height, width, 2),
+            jump,
+            flat[2 * height * width : 3 * height * width].reshape(height, width),
+            flat[3 * height * width :].reshape(height, width),
+        )
+        np.copyto(kept.flow, flow)
+        fresh = max(1 - (1 - _LEAST_FRESH) * share, least_fresh)
+        _keep(self._trust.surface, self._trust.strain, fresh, kept.texture, kept.tone)
+        return kept
+
+    def blend(self, painting: np.ndarray, followed: Followed | None) -> np.ndarray:
+        """The painting (H, W, 3) u8 of a frame, blended; the next call overwrites it."""
+        if followed is None:
+            np.copyto(self._picture, painting)
+            np.copyto(self._out, painting)
+            return self._out
+        self._warp(followed)
+        self._blend(self._picture, painting, followed.texture, followed.tone, self._out)
+        return self._out
+
+    def _warp(self, followed: Followed) -> None:
+        """Move the remembered picture along, with Catmull-Rom splines: bilinear ones dull it on every frame."""
+        if followed.jump == (0, 0) and np.abs(followed.flow).max() < _STILL_PIXELS:
+            return
+        height, width = self._picture.shape[:2]
+        cv2.resize(followed.flow, (width, height), dst=self._where, interpolation=cv2.INTER_LINEAR)
+        self._where *= self._scale
+        self._where += self._grid
+        if followed.jump != (0, 0):
+            self._where -= np.array(followed.jump, np.float32)
+        self._remap(self._picture, self._where, self._warped, interpolation=cv2.INTER_CUBIC)
+        self._picture, self._warped = self._warped, self._picture
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _keep(surface: np.ndarray, strain: np.ndarray, fresh: float, texture: np.ndarray, tone: np.ndarray) -> None:
+    """How much to keep where the surface is the same one; a tone, which nothing strains, for four times as long."""
+    one, least = _F32(1), _F32(fresh)
+    least_tone = least * (one + least + least + least) * _F32(0.25)
+    for y in range(surface.shape[0]):
+        for x in range(surface.shape[1]):
+            renewed = max(least, min(_RENEWED_BY_STRAIN * np.sqrt(strain[y, x]), one))
+            texture[y, x] = surface[y, x] * (one - renewed)
+            tone[y, x] = surface[y, x] * (one - least_tone)
