@@ -69,8 +69,9 @@ def curves(folder: Path, path: Path) -> None:
 
 
 def stages(folder: Path) -> dict[str, list[dict[str, float]]]:
-    """The records of the stages that were run, in their order."""
-    return {name: json.loads(path.read_text()) for name in STAGES if (path := folder / f"{name}.json").exists()}
+    """The records of the stages that were run for long enough to have some, in their order."""
+    logs = {name: json.loads(path.read_text()) for name in STAGES if (path := folder / f"{name}.json").exists()}
+    return {name: log for name, log in logs.items() if log}
 
 
 def history(folder: Path) -> str:

@@ -155,7 +155,7 @@ class Judge:
         generator = torch.Generator().manual_seed(11)
         level = torch.full((13,), hiding_level(DEFAULT_FREEDOM))
         bent = []
-        for rows in torch.arange(len(self.photo))[:: len(self.photo) // 52].split(13):
+        for rows in torch.arange(len(self.photo))[:: max(1, len(self.photo) // 52)].split(13):
             photo, style = self.photo[rows], self.style[rows]
             start, hiding = (torch.randn(photo.shape, generator=generator) for _ in range(2))
             told = degrade(photo, hiding, level[: len(rows)]), level[: len(rows)], style
