@@ -15,8 +15,9 @@ from driftcam.engines.motion.camera import FASTMATH
 from driftcam.engines.motion.fine import FineFlow
 
 _F32 = np.float32
-# Share of fresh texture in every picture with all of the memory: nothing is to set for good.
-_LEAST_FRESH = 0.05
+# Share of fresh texture in every picture with all of the memory. What all paintings have in common, traces of the
+# decoder's grid, grows as far as their strokes cancel: with .1 it shows as dots, with .15 it does not.
+_LEAST_FRESH = 0.15
 # A texture that is stretched by a share s on every frame is renewed at √s, so that it is kept for about 2/s frames,
 # until it has become unlike itself. Without it strokes are drawn out to threads where the flow shears.
 _RENEWED_BY_STRAIN = _F32(1)
@@ -97,8 +98,10 @@ class TextureMemory:
             flat[3 * height * width :].reshape(height, width),
         )
         np.copyto(kept.flow, flow)
-        fresh = max(1 - (1 - _LEAST_FRESH) * share, least_fresh)
-        _keep(self._trust.surface, self._trust.strain, fresh, kept.texture, kept.tone)
+        fresh = 1 - (1 - _LEAST_FRESH) * share
+        fresh_tone = fresh * fresh * (1 + fresh) / 2  # nothing strains a tone, and none of it grows
+        fresh, fresh_tone = max(fresh, least_fresh), max(fresh_tone, least_fresh)
+        _keep(self._trust.surface, self._trust.strain, fresh, fresh_tone, kept.texture, kept.tone)
         return kept
 
     def blend(self, painting: np.ndarray, followed: Followed | None) -> np.ndarray:
@@ -116,7 +119,7 @@ class TextureMemory:
         if followed.jump == (0, 0) and np.abs(followed.flow).max() < _STILL_PIXELS:
             return
         height, width = self._picture.shape[:2]
-        cv2.resize(followed.flow, (width, height), dst=self._where, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(followed.flow, (width, height), dst=self._where, interpolation=cv2.INTER_CUBIC)
         self._where *= self._scale
         self._where += self._grid
         if followed.jump != (0, 0):
@@ -126,12 +129,13 @@ class TextureMemory:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _keep(surface: np.ndarray, strain: np.ndarray, fresh: float, texture: np.ndarray, tone: np.ndarray) -> None:
-    """How much to keep where the surface is the same one; a tone, which nothing strains, for four times as long."""
-    one, least = _F32(1), _F32(fresh)
-    least_tone = least * (one + least + least + least) * _F32(0.25)
+def _keep(
+    surface: np.ndarray, strain: np.ndarray, fresh: float, fresh_tone: float, texture: np.ndarray, tone: np.ndarray
+) -> None:
+    """How much of texture and tone to keep where the surface is the same one."""
+    one, least, kept_tone = _F32(1), _F32(fresh), _F32(1 - fresh_tone)
     for y in range(surface.shape[0]):
         for x in range(surface.shape[1]):
             renewed = max(least, min(_RENEWED_BY_STRAIN * np.sqrt(strain[y, x]), one))
             texture[y, x] = surface[y, x] * (one - renewed)
-            tone[y, x] = surface[y, x] * (one - least_tone)
+            tone[y, x] = surface[y, x] * kept_tone
