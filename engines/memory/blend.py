@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numba import njit
 
+from driftcam.engines.kernels import njit
 from driftcam.engines.motion.camera import FASTMATH
 
 # Side in pixels of the blocks on which tone, energies and shares are computed; all of them are smooth.
@@ -79,7 +79,7 @@ class EnergyBlend:
         _combine(self._maps, remembered, fresh, self._rows, out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _gradient_energies(m: np.ndarray, n: np.ndarray, out: np.ndarray) -> None:
     """Of the rows and columns in the middle of each block: sums of the squared differences of m and of n, (h, w, 2)."""
     height, width = out.shape[:2]
@@ -102,7 +102,7 @@ def _gradient_energies(m: np.ndarray, n: np.ndarray, out: np.ndarray) -> None:
             out[y, x, 0], out[y, x, 1] = mm, nn
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _sharpen(m: np.ndarray, gradients: np.ndarray, rows: np.ndarray) -> None:
     """Subtract of m, in place, some of its Laplacian where its gradients are weaker than those of the fresh picture."""
     last = m.shape[0] - 1
@@ -130,7 +130,7 @@ def _sharpen(m: np.ndarray, gradients: np.ndarray, rows: np.ndarray) -> None:
             above[i] = here[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _block_means(m: np.ndarray, n: np.ndarray, sums: np.ndarray, tones: np.ndarray, energies: np.ndarray) -> None:
     """Of each block: means of m and n by channel, and of m², n² and m·n summed over the channels."""
     height, width = energies.shape[:2]
@@ -162,7 +162,7 @@ def _block_means(m: np.ndarray, n: np.ndarray, sums: np.ndarray, tones: np.ndarr
             energies[y, x, 0], energies[y, x, 1], energies[y, x, 2] = mm * share, nn * share, mn * share
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _texture_energies(tones: np.ndarray, low: np.ndarray, energies: np.ndarray) -> None:
     """⟨m²⟩ and the like to ⟨m̃²⟩, ⟨ñ²⟩ and ⟨m̃ñ⟩: within a block the tone hardly varies."""
     for y in range(low.shape[0]):
@@ -176,7 +176,7 @@ def _texture_energies(tones: np.ndarray, low: np.ndarray, energies: np.ndarray) 
             energies[y, x, 0], energies[y, x, 1], energies[y, x, 2] = max(mm, _F32(0)), max(nn, _F32(0)), mn
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _shares(low: np.ndarray, energies: np.ndarray, texture: np.ndarray, tone: np.ndarray, maps: np.ndarray) -> None:
     """`maps` (h, w, 5): a, b and D such that the result is a·m + b·n + D."""
     one, slope = _F32(1), _F32(1 / (_OTHER_TONE - _NEAR_TONE))
@@ -197,7 +197,7 @@ def _shares(low: np.ndarray, energies: np.ndarray, texture: np.ndarray, tone: np
                 maps[y, x, 2 + c] = (kept - a) * low[y, x, c] + (one - kept - b) * low[y, x, 3 + c]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _combine(maps: np.ndarray, m: np.ndarray, n: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
     """m ← a·m + b·n + D, the maps interpolated between the middles of the blocks; rounded in `out`."""
     height, width = maps.shape[:2]

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numba import njit
 
 from driftcam.engines.image.remap import Remap
+from driftcam.engines.kernels import njit
 from driftcam.engines.memory.blend import EnergyBlend
 from driftcam.engines.memory.trust import Trust
 from driftcam.engines.motion.camera import FASTMATH
@@ -128,7 +128,7 @@ class TextureMemory:
         self._picture, self._warped = self._warped, self._picture
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _keep(
     surface: np.ndarray, strain: np.ndarray, fresh: float, fresh_tone: float, texture: np.ndarray, tone: np.ndarray
 ) -> None:

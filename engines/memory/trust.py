@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numba import njit
 
 from driftcam.engines.image.remap import Remap
+from driftcam.engines.kernels import njit
 from driftcam.engines.motion.camera import FASTMATH
 
 _F32 = np.float32
@@ -61,7 +61,7 @@ class Trust:
         _strain(self._smooth, self.strain)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _differ(seen: np.ndarray, current: np.ndarray, slope: np.ndarray, out: np.ndarray) -> None:
     """Largest difference of the channels beyond what a small slip of the flow explains."""
     slip = _F32(_SLIP)
@@ -73,7 +73,7 @@ def _differ(seen: np.ndarray, current: np.ndarray, slope: np.ndarray, out: np.nd
             out[y, x] = max(_F32(0), _F32(most) - slip * _F32(slope[y, x]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _same_surface(difference: np.ndarray, where: np.ndarray, out: np.ndarray) -> None:
     """1 for the same surface to 0 for another; what comes in from outside is another."""
     height, width = out.shape
@@ -86,7 +86,7 @@ def _same_surface(difference: np.ndarray, where: np.ndarray, out: np.ndarray) ->
             out[y, x] = min(max(trust, _F32(0)), one) if inside else _F32(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _strain(flow: np.ndarray, out: np.ndarray) -> None:
     """Frobenius norm of the flow's strain tensor; a rotation strains nothing."""
     height, width = out.shape

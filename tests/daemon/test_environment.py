@@ -147,6 +147,15 @@ def test_kernels_are_compiled_where_they_cannot_be_kept(monkeypatch: pytest.Monk
     assert facts.kernels().state == "bad" and "NUMBA_CACHE_DIR" in facts.kernels().advice
 
 
+def test_every_kernel_is_one_of_those() -> None:
+    straight = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "engines").rglob("*.py")
+        if path.name != "kernels.py" and "from numba" in path.read_text()
+    ]
+    assert straight == []
+
+
 def test_the_doctor_looks_at_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from driftcam.engines.doctor import facts
 
