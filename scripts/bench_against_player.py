@@ -29,6 +29,8 @@ def main() -> None:
     parameters = Parameters(
         width=size, height=size, steps=steps, noise="warped", strength=1.0, freedom=0.3, styles=(("starry-night", 1.0),)
     )
+    if hasattr(parameters, "memory"):  # a tree without one paints every frame anew
+        parameters = parameters.replace(memory=0.0)
     engine, pictures, given = Engine(parameters), pan(120), 0
 
     def milliseconds() -> float:
