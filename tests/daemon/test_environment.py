@@ -99,7 +99,9 @@ def test_following_the_log_ends_quietly_with_ctrl_c() -> None:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Log) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        order = [*COMMAND, "ctl", "--url", f"http://127.0.0.1:{server.server_port}", "logs", "-f"]
+        # A suite that was started in the background has its processes ignore the signal.
+        order = ["env", "--default-signal=INT", *COMMAND]
+        order += ["ctl", "--url", f"http://127.0.0.1:{server.server_port}", "logs", "-f"]
         following = subprocess.Popen(order, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRON)
         assert following.stdout is not None
         assert "a line" in following.stdout.readline()
