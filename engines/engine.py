@@ -7,7 +7,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters, changed
 from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, no_planes
 from driftcam.engines.backends import explain, open_backend
+from driftcam.engines.building import ModelBuilder
 from driftcam.engines.canvas import Canvas, Placement
 from driftcam.engines.carried import Carried, Rule, State
 from driftcam.engines.conditions.base import Seen
@@ -35,7 +36,7 @@ from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.image.pixels import as_rgb
 from driftcam.engines.image.similarity import SimilarityGate
 from driftcam.engines.insight import insight
-from driftcam.engines.memory.texture import Followed, TextureMemory
+from driftcam.engines.memory.stream import SAME_PAINTING, Recall, StreamMemory
 from driftcam.engines.models.base import Model, ModelSource
 from driftcam.engines.models.registry import Models, open_source
 from driftcam.engines.motion.stage import MotionStage
@@ -43,16 +44,11 @@ from driftcam.engines.noise.temporal import TemporalNoise
 from driftcam.engines.numba_kernels import compile_kernels
 from driftcam.engines.pipelines import OpenChoice
 from driftcam.engines.timing import StageClock
-from driftcam.engines.travel import Travel, differs
+from driftcam.engines.travel import TRAVELS, Travel, differs
 
 # Guidance `initialize` asks the network what it would paint without a style, on every third frame: on a CPU each
 # question takes a row's time. Real clips are as steady as with one on each, within 5 % (`scripts.bench_guidance`).
 HELD_DIFFERENCE = State(DIFFERENCE, noise=Rule.FORGET, lasts=2)
-# Parameters that leave what is painted as it is; after a change of another one nothing remembered holds.
-_SAME_PAINTING = {"memory", "travel", "similarity_threshold", "max_skip"}
-# Least share of fresh texture and tone while the painting travels to other parameters, and for some frames after that:
-# it lags some three frames behind.
-_FRESH_ON_THE_WAY, _FRAMES_TO_SETTLE = 0.3, 12
 
 
 @dataclass(frozen=True)
@@ -82,15 +78,7 @@ class _Tag:
     model: Model
     placement: Placement
     leave: Callable[[str, Tensor], None]
-    recall: _Recall | None
-
-
-@dataclass(frozen=True)
-class _Recall:
-    """What a frame's painting is blended with, and how far that holds, which is known before the painting is done."""
-
-    memory: TextureMemory
-    followed: Future[Followed | None]
+    recall: Recall | None
 
 
 class Engine:
@@ -144,26 +132,21 @@ class Engine:
         self._source.check(self.parameters)
         self._asked = self.parameters
         self._readout = readout
-        self._building_now: dict | None = None
-        self._models = models or Models()
+        self._models = ModelBuilder(self._source, self._backend, models or Models(), self.rows)
         self._canvas = Canvas(self._source.stride, anchored=anchored)
         self._lock = threading.Lock()
         self._wanted: Parameters | None = None
-        self._builder: ThreadPoolExecutor | None = None
         self._side = ThreadPoolExecutor(1, "noise")
-        self._building: Future[Model] | None = None
+        self._memory = StreamMemory(self._side)
         self._frames = self._skipped = 0
         self._newest = -(2**63)
         self._last: np.ndarray | None = None
         self._repeats: deque[tuple[int, int]] = deque()
         self._gate = SimilarityGate(self.parameters.seed)
         compile_kernels()  # before the networks: numba's compiler does not bear their imports beside it
-        self.model = self._build(self.parameters)
+        self.model = self._models.build(self.parameters)
         self._stream = StreamBatch(self.model.predict, Plan(Schedule()), self.model.unconditional)
         self._travel: Travel | None = None
-        self._memory: TextureMemory | None = None
-        self._unsettled = 0
-        self._recalled: _Recall | None = None
         self._carried: Carried | None = None
         self._noise_identity: tuple | None = None
         self._noise_shown = np.zeros((1, 1, 1, 1), np.float32)
@@ -212,8 +195,7 @@ class Engine:
         for name, plane in (planes or NO_PLANES).items():
             if name in self.planes:
                 self.planes[name].check(plane)
-        if self._recalled is not None:
-            self._recalled.followed.exception()  # it may still read the picture that this frame overwrites
+        self._memory.wait()  # it may still read the picture that this frame overwrites
         self._apply_wanted(pts)
         if self._travel is not None:
             self._go_on(self._travel, pts)
@@ -231,7 +213,7 @@ class Engine:
         assert self._carried is not None
         # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
         noise = self._side.submit(self._advance_noise)
-        recall = None if self._memory is None else self._recall(self._memory)
+        recall = self._recall()
         tag = _Tag(pts, index, self.model, placement, partial(self._carried.leave, index), recall)
         with self.clock.stage("encode"):
             photo = self.model.encode(self._canvas.input)
@@ -285,7 +267,7 @@ class Engine:
         stages = self.clock.summary()
         return {
             "backend": self._why_backend,
-            "building": self._building_now,
+            "building": self._models.building,
             "pipeline": self.pipeline,
             "why_pipeline": self._choosing.choice.reason if self._choosing else "as asked for",
             "frames": self._frames,
@@ -307,21 +289,15 @@ class Engine:
             wanted = self._wanted
         if wanted is None:
             return
-        if not self._fits(self.model, wanted):
-            if self._building is None:
-                self._builder = self._builder or ThreadPoolExecutor(1, "build")
-                self._building = self._builder.submit(self._build, wanted, self.model)
-            if not self._building.done():
-                return
-            model, self._building = self._building.result(), None
-            if not self._fits(model, wanted):
-                return  # the wish changed meanwhile; the next call builds for the newer one
-            self.model = model
+        model = self._models.beside(self.model, wanted)
+        if model is None:
+            return
+        self.model = model
         with self._lock:
             if self._wanted is wanted:
                 self._wanted = None
         way = Travel(self.parameters, wanted, pts) if wanted.travel and differs(self.parameters, wanted) else None
-        self._apply(wanted if way is None else way.at(pts) or wanted)
+        self._apply(wanted if way is None else way.at(pts) or wanted, on_the_way=way is not None)
         self._travel = way
 
     def _go_on(self, travel: Travel, pts: int) -> None:
@@ -331,35 +307,6 @@ class Engine:
             now, self._travel = travel.end, None
         self._use(now, on_the_way=True)
         self._stream.reconfigure(plan=self.plan)
-
-    def _build(self, parameters: Parameters, current: Model | None = None) -> Model:
-        """A model for `parameters`: `current` with one more compiled network if its size is right, else a new one."""
-        size = self._padded_size(parameters)
-        if current is not None and current.size == size:
-            model = current
-        else:
-            model = self._models.get(self._source, size, self._backend, self._progress)
-        for rows in self.rows(parameters):
-            model.prepare(parameters, rows)
-        self._building_now = None
-        return model
-
-    def _progress(self, phase: str, share: float) -> None:
-        """Remember for the report how far a build is; called from the thread that builds."""
-        self._building_now = {"phase": phase, "share": round(share, 3)}
-
-    def _fits(self, model: Model, parameters: Parameters) -> bool:
-        return model.size == self._padded_size(parameters) and all(
-            model.ready(parameters, rows) for rows in self.rows(parameters)
-        )
-
-    def _padded_size(self, parameters: Parameters) -> tuple[int, int]:
-        """(height, width) of the networks: the next that model and backend have."""
-        unit = math.lcm(self._source.multiple, self._backend.multiple)
-        height, width = (
-            max(self._backend.least, math.ceil(side / unit) * unit) for side in (parameters.height, parameters.width)
-        )
-        return height, width
 
     def rows(self, parameters: Parameters, streams: int = 1, pipeline: str = "") -> set[int]:
         """Rows of the network's calls for frames of so many streams: without and with what guidance adds to them.
@@ -374,10 +321,10 @@ class Engine:
     def on_graphics_card(self) -> bool:
         return self._backend.name in ("tensorrt", "torch-cuda")
 
-    def _apply(self, parameters: Parameters) -> None:
+    def _apply(self, parameters: Parameters, *, on_the_way: bool = False) -> None:
         """Make `parameters` those of the next frame; frames in flight finish with their own."""
         self._travel = None
-        self._use(parameters)
+        self._use(parameters, on_the_way=on_the_way)
         self._canvas.resize(self.model.size, parameters.width, parameters.height, parameters.fit)
         fields = max(1, self.plan.schedule.noise_fields)
         identity = (self.model.latent_size, fields, parameters.seed)
@@ -398,11 +345,12 @@ class Engine:
         self.pipeline = choosing.consider(frame, self.model, self.plan, self.parameters, rows).pipeline
 
     def _use(self, parameters: Parameters, *, on_the_way: bool = False) -> None:
-        """What does not need another size, seed or number of noise fields."""
+        """What does not need another size, seed or number of noise fields. `on_the_way`: to others (`Travel`)."""
         names = changed(self.parameters, parameters)
         self._forget(names)
         self.parameters = parameters
-        self._remember(anew=bool(names - _SAME_PAINTING) and not on_the_way)
+        at_once = names - SAME_PAINTING - (TRAVELS if on_the_way else set())
+        self._memory.use(parameters, self.model.size, anew=bool(at_once))
         self._gate.reset()  # even a still picture is to show the change
         self._tell = self.model.bind(parameters)
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
@@ -414,15 +362,6 @@ class Engine:
             conditions = [each for each in self.model.conditions if names.intersection(each.parameters)]
             states = [HELD_DIFFERENCE.name, *(state.name for each in conditions for state in each.carried)]
             self._carried.changed(self._frames - 1, states)
-
-    def _remember(self, *, anew: bool) -> None:
-        """Have a memory of the networks' size where one is wanted and something painted; `anew`: of nothing yet."""
-        if not self.parameters.memory or not self.parameters.strength:
-            self._memory = None
-        elif self._memory is None or self._memory.size != self.model.size:
-            self._memory = TextureMemory(*self.model.size)
-        elif anew:
-            self._memory.reset()
 
     # -- one frame ------------------------------------------------------------------------------
 
@@ -445,22 +384,12 @@ class Engine:
         self._noise_shown = noise
         return torch.from_numpy(noise)
 
-    def _recall(self, memory: TextureMemory) -> _Recall:
-        """Begin to find out what of the last painting holds in this frame."""
+    def _recall(self) -> Recall | None:
+        """Begin to find out what of the last painting holds in this frame, behind the noise, which finds the cuts."""
         x, y = self._canvas.anchor.jump
         jump = x * self._source.stride, y * self._source.stride
-        self._unsettled = _FRAMES_TO_SETTLE if self._travel is not None else max(0, self._unsettled - 1)
-        least_fresh = _FRESH_ON_THE_WAY if self._unsettled else 0.0
-        photo, share = self._canvas.input[0].numpy(), self.parameters.memory
-        self._recalled = _Recall(memory, self._side.submit(self._follow, memory, photo, jump, share, least_fresh))
-        return self._recalled
-
-    def _follow(self, memory: TextureMemory, *arguments: Any) -> Followed | None:
-        """Runs behind `_advance_noise`, which knows of cuts."""
-        if self._motion.motion.cut:
-            memory.reset()
-        with self.clock.stage("memory: follow"):
-            return memory.follow(*arguments)
+        photo, travels = self._canvas.input[0].numpy(), self._travel is not None
+        return self._memory.begin(photo, jump, lambda: self._motion.motion.cut, travels=travels)
 
     def _item(self, photo: Tensor, noises: Tensor, planes: Mapping[str, np.ndarray], tag: _Tag) -> Frame:
         p = self.parameters
@@ -507,7 +436,7 @@ class Engine:
             image = tag.model.decode(done.latent[None])[0].numpy()
         if tag.recall is not None:
             with self.clock.stage("memory"):
-                image = tag.recall.memory.blend(image, tag.recall.followed.result())
+                image = tag.recall.blend(image)
         # Into a picture of our own: the decoder may be shared with other streams, and the gate may repeat it later.
         shape = (tag.placement.height, tag.placement.width, 3)
         if self._last is None or self._last.shape != shape:

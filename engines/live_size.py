@@ -152,7 +152,7 @@ class Memory:
             pass
 
 
-_COSTS = ("steps", "guidance", "guidance_scale", "noise")
+_COSTS = ("steps", "guidance", "guidance_scale", "noise", "memory")
 
 
 def _machine() -> list[str]:

@@ -8,6 +8,8 @@ from driftcam.engines.api.parameters import MAX_PROMPTS, Parameters
 from driftcam.engines.conditions.prompt import words
 
 NUMBERS = ("strength", "freedom", "guidance_scale", "style_image_weight")
+TRAVELS = frozenset({*NUMBERS, "styles", "prompts", "style_vector"})
+"""Names of the parameters that there is a way between."""
 
 Pairs = tuple[tuple[str, float], ...]
 
@@ -32,8 +34,7 @@ class Travel:
 
 def differs(start: Parameters, end: Parameters) -> bool:
     """Whether there is anything between the two to travel through."""
-    names = (*NUMBERS, "styles", "prompts", "style_vector")
-    return any(getattr(start, name) != getattr(end, name) for name in names)
+    return any(getattr(start, name) != getattr(end, name) for name in TRAVELS)
 
 
 def between(start: Parameters, end: Parameters, share: float) -> Parameters:

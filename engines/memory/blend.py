@@ -50,7 +50,7 @@ class EnergyBlend:
         self._texture, self._tone = np.empty((2, *blocks), np.float32)
         self._maps = np.empty((*blocks, 5), np.float32)
         self._sums = np.empty((5, 3 * width), np.float32)
-        self._rows = np.empty((3, 3 * width), np.float32)
+        self._rows = np.empty((2, 3, 3 * width), np.float32)
 
     def __call__(
         self, remembered: np.ndarray, fresh: np.ndarray, texture: np.ndarray, tone: np.ndarray, out: np.ndarray
@@ -68,7 +68,7 @@ class EnergyBlend:
         cv2.resize(tone, (width, height), dst=self._tone, interpolation=cv2.INTER_LINEAR)
         _gradient_energies(remembered, fresh, self._gradients)
         cv2.blur(self._gradients, (_WINDOW // BLOCK, _WINDOW // BLOCK), dst=self._smooth_gradients)
-        _sharpen(remembered, self._smooth_gradients, self._rows)
+        _sharpen(remembered, self._smooth_gradients, self._rows[0])
         _block_means(remembered, fresh, self._sums, self._tones, self._energies)
         for part in (slice(0, 3), slice(3, 6)):
             low = cv2.GaussianBlur(np.ascontiguousarray(self._tones[..., part]), (0, 0), _TONE / BLOCK)
@@ -198,33 +198,46 @@ def _shares(low: np.ndarray, energies: np.ndarray, texture: np.ndarray, tone: np
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _across(maps: np.ndarray, out: np.ndarray) -> None:
+    """A row of blocks (w, 5) interpolated to pixels: a, b and D of each value, (3, 3·W)."""
+    width = maps.shape[0]
+    a, b, d = out[0], out[1], out[2]
+    for k in range(BLOCK):
+        place = (_F32(k) + _F32(0.5)) / _F32(BLOCK) - _F32(0.5)
+        first = -1 if place < 0 else 0
+        right = place - _F32(first)
+        for x in range(width):
+            left, next_ = maps[max(x + first, 0)], maps[min(x + first + 1, width - 1)]
+            i = 3 * (BLOCK * x + k)
+            share_a, share_b = left[0] + (next_[0] - left[0]) * right, left[1] + (next_[1] - left[1]) * right
+            for c in range(3):
+                a[i + c], b[i + c] = share_a, share_b
+                d[i + c] = left[2 + c] + (next_[2 + c] - left[2 + c]) * right
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _combine(maps: np.ndarray, m: np.ndarray, n: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-    """m ← a·m + b·n + D, the maps interpolated between the middles of the blocks; rounded in `out`."""
-    height, width = maps.shape[:2]
-    line = np.empty((width + 2, 5), np.float32)
-    a, b, d = rows[0], rows[1], rows[2]
+    """m ← a·m + b·n + D, the maps interpolated between the middles of the blocks; rounded in `out`.
+
+    `rows`: (2, 3, 3·W) scratch, the maps of the block above and of the one below a row of pixels.
+    """
+    height = maps.shape[0]
+    above, below = 0, 1
+    _across(maps[0], rows[0])
+    _across(maps[0], rows[1])
     for y in range(m.shape[0]):
         place = (_F32(y) + _F32(0.5)) / _F32(BLOCK) - _F32(0.5)
         top = int(np.floor(place))
         down = place - _F32(top)
-        above, below = maps[max(top, 0)].reshape(-1), maps[min(top + 1, height - 1)].reshape(-1)
-        between = line.reshape(-1)
-        for i in range(above.size):
-            between[5 + i] = above[i] + (below[i] - above[i]) * down
-        line[0], line[width + 1] = line[1], line[width]
-        for k in range(BLOCK):
-            place = (_F32(k) + _F32(0.5)) / _F32(BLOCK) - _F32(0.5)
-            first = 0 if place < 0 else 1
-            right = place + _F32(1 - first)
-            for x in range(width):
-                left, next_ = line[x + first], line[x + first + 1]
-                i = 3 * (BLOCK * x + k)
-                share_a, share_b = left[0] + (next_[0] - left[0]) * right, left[1] + (next_[1] - left[1]) * right
-                for c in range(3):
-                    a[i + c], b[i + c] = share_a, share_b
-                    d[i + c] = left[2 + c] + (next_[2 + c] - left[2 + c]) * right
+        if y % BLOCK == BLOCK // 2:
+            above, below = below, above
+            _across(maps[min(top + 1, height - 1)], rows[below])
+        a, b, d = rows[above, 0], rows[above, 1], rows[above, 2]
+        next_a, next_b, next_d = rows[below, 0], rows[below, 1], rows[below, 2]
         old, new, rounded = m[y].reshape(-1), n[y].reshape(-1), out[y].reshape(-1)
         for i in range(old.size):
-            value = min(max(a[i] * old[i] + b[i] * _F32(new[i]) + d[i], _F32(0)), _F32(255))
+            share_a, share_b = a[i] + (next_a[i] - a[i]) * down, b[i] + (next_b[i] - b[i]) * down
+            value = share_a * old[i] + share_b * _F32(new[i]) + d[i] + (next_d[i] - d[i]) * down
+            value = min(max(value, _F32(0)), _F32(255))
             old[i] = value
             rounded[i] = np.uint8(value + _F32(0.5))

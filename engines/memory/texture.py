@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import cv2
@@ -13,6 +14,7 @@ from driftcam.engines.memory.blend import EnergyBlend
 from driftcam.engines.memory.trust import Trust
 from driftcam.engines.motion.camera import FASTMATH
 from driftcam.engines.motion.fine import FineFlow
+from driftcam.engines.motion.flow import scale_flow
 
 _F32 = np.float32
 # Share of fresh texture in every picture with all of the memory. What all paintings have in common, traces of the
@@ -59,14 +61,12 @@ class TextureMemory:
         small = self._flow.size
         self._trust = Trust(*small)
         self._blend = EnergyBlend(height, width)
-        self._ring = np.empty((_IN_FLIGHT + 1, *small, 4), np.float32)
-        self._turn = 0
+        self._ring = deque(_followed(*small) for _ in range(_IN_FLIGHT + 1))
         self._picture, self._warped = np.empty((2, height, width, 3), np.float32)
         self._remap = Remap(height, width)
         self._out = np.empty((height, width, 3), np.uint8)
         self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
         self._where = np.empty((height, width, 2), np.float32)
-        self._scale = np.array([width / small[1], height / small[0]], np.float32)
 
     def reset(self) -> None:
         """The next frame that is followed is remembered as it is painted."""
@@ -86,17 +86,9 @@ class TextureMemory:
         flow = self._flow.advance(photo, jump)
         if flow is None:
             return None
-        self._trust(self._flow.previous, self._flow.current, flow)
-        self._turn = (self._turn + 1) % len(self._ring)
-        mine = self._ring[self._turn]
-        height, width = self._flow.size
-        flat = mine.reshape(-1)
-        kept = Followed(
-            flat[: 2 * height * width].reshape(height, width, 2),
-            jump,
-            flat[2 * height * width : 3 * height * width].reshape(height, width),
-            flat[3 * height * width :].reshape(height, width),
-        )
+        self._trust(self._flow.previous, self._flow.current, self._flow.grey, flow)
+        self._ring.rotate(1)
+        kept = self._ring[0]._replace(jump=jump)
         np.copyto(kept.flow, flow)
         fresh = 1 - (1 - _LEAST_FRESH) * share
         fresh_tone = fresh * fresh * (1 + fresh) / 2  # nothing strains a tone, and none of it grows
@@ -115,17 +107,21 @@ class TextureMemory:
         return self._out
 
     def _warp(self, followed: Followed) -> None:
-        """Move the remembered picture along, with Catmull-Rom splines: bilinear ones dull it on every frame."""
+        """Move the remembered picture along; linear interpolation would halve the finest strokes in a pan."""
         if followed.jump == (0, 0) and np.abs(followed.flow).max() < _STILL_PIXELS:
             return
         height, width = self._picture.shape[:2]
-        cv2.resize(followed.flow, (width, height), dst=self._where, interpolation=cv2.INTER_CUBIC)
-        self._where *= self._scale
+        scale_flow(followed.flow, height, width, self._where)
         self._where += self._grid
         if followed.jump != (0, 0):
             self._where -= np.array(followed.jump, np.float32)
         self._remap(self._picture, self._where, self._warped, interpolation=cv2.INTER_CUBIC)
         self._picture, self._warped = self._warped, self._picture
+
+
+def _followed(height: int, width: int) -> Followed:
+    flow = np.empty((height, width, 2), np.float32)
+    return Followed(flow, (0, 0), *np.empty((2, height, width), np.float32))
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FASTMATH)

@@ -37,21 +37,20 @@ class Trust:
         self._where = np.empty((*shape, 2), np.float32)
         self._remap = Remap(height, width)
         self._seen = np.empty((*shape, 3), np.uint8)
-        self._grey, self._slope = np.empty((2, *shape), np.uint8)
+        self._slope = np.empty(shape, np.uint8)
         self._difference, self._raw = np.empty((2, *shape), np.float32)
         self._smooth = np.empty((*shape, 2), np.float32)
 
-    def __call__(self, previous: np.ndarray, current: np.ndarray, backward: np.ndarray) -> None:
+    def __call__(self, previous: np.ndarray, current: np.ndarray, grey: np.ndarray, backward: np.ndarray) -> None:
         """Set `surface` and `strain`.
 
         Args:
-            previous, current: (h, w, 3) u8 photographs.
+            previous, current: (h, w, 3) u8 photographs; `grey` (h, w) the current one.
             backward: (h, w, 2) float32 flow current → previous.
         """
         np.add(self._grid, backward, out=self._where)
         self._remap(previous, self._where, self._seen, interpolation=cv2.INTER_LINEAR)
-        cv2.cvtColor(current, cv2.COLOR_RGB2GRAY, dst=self._grey)
-        cv2.morphologyEx(self._grey, cv2.MORPH_GRADIENT, _NEIGHBOURS, dst=self._slope)
+        cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, _NEIGHBOURS, dst=self._slope)
         _differ(self._seen, current, self._slope, self._raw)
         cv2.blur(self._raw, _WINDOW, dst=self._difference)
         _same_surface(self._difference, self._where, self._raw)

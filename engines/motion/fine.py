@@ -13,7 +13,8 @@ import numpy as np
 from driftcam.engines.image.luma import working_size
 
 _LONGER_SIDE = 192
-_REFINEMENTS = 2
+# A little coarser than OpenCV's preset: three quarters of its time, and strokes change as little.
+_STRIDE, _DESCENTS, _REFINEMENTS = 5, 8, 1
 
 
 class FineFlow:
@@ -25,15 +26,18 @@ class FineFlow:
     Attributes:
         size: (h, w) of the small pictures that are compared.
         previous, current: (h, w, 3) u8, the small pictures; the previous one moved along with the jump.
+        grey: (h, w) u8, the current one.
     """
 
     def __init__(self, height: int, width: int) -> None:
         self._full = height, width
         self.size = working_size(height, width, _LONGER_SIDE)
         self.previous, self.current = np.zeros((2, *self.size, 3), np.uint8)
-        self._grey, self._last_grey = np.zeros((2, *self.size), np.uint8)
+        self.grey, self._last_grey = np.zeros((2, *self.size), np.uint8)
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._dis.setFinestScale(1)
+        self._dis.setPatchStride(_STRIDE)
+        self._dis.setGradientDescentIterations(_DESCENTS)
         self._dis.setVariationalRefinementIterations(_REFINEMENTS)
         self.reset()
 
@@ -53,15 +57,15 @@ class FineFlow:
             None without a picture before.
         """
         self.previous, self.current = self.current, self.previous
-        self._grey, self._last_grey = self._last_grey, self._grey
+        self.grey, self._last_grey = self._last_grey, self.grey
         _shrink(picture, self.current)
-        cv2.cvtColor(self.current, cv2.COLOR_RGB2GRAY, dst=self._grey)
+        cv2.cvtColor(self.current, cv2.COLOR_RGB2GRAY, dst=self.grey)
         if not self._begun:
             self._begun = True
             return None
         if jump != (0, 0):
             self._move(jump)
-        self._dis.calc(self._grey, self._last_grey, self._flow)
+        self._dis.calc(self.grey, self._last_grey, self._flow)
         return self._flow
 
     def _move(self, jump: tuple[int, int]) -> None:
@@ -73,12 +77,11 @@ class FineFlow:
 
 
 def _shrink(picture: np.ndarray, out: np.ndarray) -> None:
-    """To the size of `out`; halves first, since OpenCV averages over squares of whole pixels many times as fast."""
+    """To the size of `out`; halves while it can, since OpenCV averages whole squares many times as fast as others."""
     height, width = out.shape[:2]
-    while (
-        picture.shape[0] >= 2 * height
-        and picture.shape[1] >= 2 * width
-        and not (picture.shape[0] % 2 or picture.shape[1] % 2)
+    while min(picture.shape[0] / height, picture.shape[1] / width) >= 2 and not (
+        picture.shape[0] % 2 or picture.shape[1] % 2
     ):
         picture = cv2.resize(picture, (picture.shape[1] // 2, picture.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    cv2.resize(picture, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+    left = min(picture.shape[0] / height, picture.shape[1] / width)
+    cv2.resize(picture, (width, height), dst=out, interpolation=cv2.INTER_LINEAR if left < 2 else cv2.INTER_AREA)

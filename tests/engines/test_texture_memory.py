@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -266,6 +268,21 @@ def test_on_the_way_to_another_style_the_memory_is_short():
                 results.append(last)
     colours = [np.mean(result, (0, 1)) for result in results]
     assert np.abs(colours[0] - colours[1]).max() < 8
+
+
+def test_a_travel_begins_without_letting_go():
+    """Of a scene that rests under noise that does not: at the first frame of the way nothing is painted anew."""
+    picture, look = scene()[:128, :128], LOOK.replace(noise="independent")
+    engine = Engine(look)
+    outputs = [engine.process(picture, pts=k * 50_000_000)[-1].image.astype(int) for k in range(30)]
+    target = look.replace(style_vector=(0.1,) * 100, travel=10.0)  # the style of a picture where there was none
+    engine.update(target)
+    begun = engine.process(picture, pts=30 * 50_000_000)[-1].image.astype(int)
+    before = np.mean([np.abs(b - a).mean() for a, b in itertools.pairwise(outputs[-6:])])
+    assert np.abs(begun - outputs[-1]).mean() < 2 * before
+    engine.update(target.replace(seed=3))  # a seed does not travel
+    other = engine.process(picture, pts=31 * 50_000_000)[-1].image.astype(int)
+    assert np.abs(other - begun).mean() > 3 * before
 
 
 def test_without_strength_the_photograph_comes_back_and_no_memory_of_it():
