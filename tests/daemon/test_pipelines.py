@@ -178,7 +178,7 @@ async def test_the_frames_of_delay_are_told_as_latency_and_as_offset_of_the_soun
         told = session.statistics()
     assert told["pipeline"] == pipeline
     assert told["latency_ms"] >= lag * interval * 1000
-    assert told["audio_offset_ms"] == round(told["latency_ms"])
+    assert abs(told["audio_offset_ms"] - told["latency_ms"]) < 0.6  # whole milliseconds and tenths of the same
 
 
 async def test_the_measurement_that_decided_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,7 +92,7 @@ def test_a_live_change_of_size_builds_nothing(simulated, monkeypatch) -> None:
     ours, reference = (Engine(parameters, backend=name) for name in ("tensorrt", "torch"))
     assert np.abs(ours.step(frame).astype(int) - reference.step(frame)).mean() < 1
     assert trt.built == ["encoder", "decoder", "velocity"]
-    ours._progress("tactics", 0.25)
+    ours._models._progress("tactics", 0.25)
     assert ours.report()["building"] == {"phase": "tactics", "share": 0.25}
     ours.update(parameters.replace(width=320, height=200))  # which is no multiple of 64 and less than the least
     for _ in range(200):
