@@ -175,7 +175,7 @@ def describe(state: dict[str, Any]) -> list[str]:
 def _look(parameters: dict[str, Any]) -> list[str]:
     styles = ", ".join(f"{name} {weight:.2f}" for name, weight in parameters["styles"])
     picture = " and a picture" if parameters["style_picture"] else ""
-    numbers = " ".join(f"{name}={parameters[name]:g}" for name in ("strength", "freedom", "steps", "seed"))
+    numbers = " ".join(f"{name}={parameters[name]:g}" for name in ("strength", "freedom", "memory", "steps", "seed"))
     return [f"style      {styles}{picture}", f"look       {numbers} {parameters['width']}x{parameters['height']}"]
 
 

@@ -18,11 +18,8 @@ class Remap:
         self._whole = np.empty((height, width, 2), np.int16)
         self._fraction = np.empty((height, width), np.uint16)
 
-    def __call__(self, picture: np.ndarray, where: np.ndarray, out: np.ndarray, *, interpolation: int) -> None:
-        """`picture` (h, w, c) at `where` (H, W, 2) float32, x first, in pixels; outside it is its reflection.
-
-        `interpolation`: `cv2.INTER_LINEAR` or `cv2.INTER_CUBIC`.
-        """
+    def __call__(self, picture: np.ndarray, where: np.ndarray, out: np.ndarray) -> None:
+        """`picture` (h, w, c) at `where` (H, W, 2) float32, x first, in pixels; linear, outside it its reflection."""
         cv2.convertMaps(where, _NO_SECOND_MAP, cv2.CV_16SC2, self._whole, self._fraction)
         border = cv2.BORDER_REFLECT_101
-        cv2.remap(picture, self._whole, self._fraction, interpolation, dst=out, borderMode=border)
+        cv2.remap(picture, self._whole, self._fraction, cv2.INTER_LINEAR, dst=out, borderMode=border)

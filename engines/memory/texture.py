@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from driftcam.engines.image.remap import Remap
@@ -17,9 +16,9 @@ from driftcam.engines.motion.fine import FineFlow
 from driftcam.engines.motion.flow import scale_flow
 
 _F32 = np.float32
-# Share of fresh texture in every picture with all of the memory. What all paintings have in common, traces of the
-# decoder's grid, grows as far as their strokes cancel: with .1 it shows as dots, with .15 it does not.
-_LEAST_FRESH = 0.15
+# Share of fresh texture in every picture with all of the memory: with half of it, accidents of single paintings, say a
+# spot on a cheek, stay for seconds.
+_LEAST_FRESH = 0.1
 # A texture that is stretched by a share s on every frame is renewed at √s, so that it is kept for about 2/s frames,
 # until it has become unlike itself. Without it strokes are drawn out to threads where the flow shears.
 _RENEWED_BY_STRAIN = _F32(1)
@@ -34,12 +33,14 @@ class Followed(NamedTuple):
         flow: (h, w, 2) backward flow in small pixels, without the jump.
         jump: (x, y) pixels by which the whole scene has moved.
         texture, tone: how much of the remembered texture and tone is to be kept, 0 to 1.
+        dulled: share of white noise's energy that moving the remembered picture takes.
     """
 
     flow: np.ndarray
     jump: tuple[int, int]
     texture: np.ndarray
     tone: np.ndarray
+    dulled: np.ndarray
 
 
 class TextureMemory:
@@ -94,6 +95,7 @@ class TextureMemory:
         fresh_tone = fresh * fresh * (1 + fresh) / 2  # nothing strains a tone, and none of it grows
         fresh, fresh_tone = max(fresh, least_fresh), max(fresh_tone, least_fresh)
         _keep(self._trust.surface, self._trust.strain, fresh, fresh_tone, kept.texture, kept.tone)
+        _dull(flow, self.size[0] / flow.shape[0], self.size[1] / flow.shape[1], kept.dulled)
         return kept
 
     def blend(self, painting: np.ndarray, followed: Followed | None) -> np.ndarray:
@@ -103,11 +105,11 @@ class TextureMemory:
             np.copyto(self._out, painting)
             return self._out
         self._warp(followed)
-        self._blend(self._picture, painting, followed.texture, followed.tone, self._out)
+        self._blend(self._picture, painting, followed.texture, followed.tone, followed.dulled, self._out)
         return self._out
 
     def _warp(self, followed: Followed) -> None:
-        """Move the remembered picture along; linear interpolation would halve the finest strokes in a pan."""
+        """Move the remembered picture along."""
         if followed.jump == (0, 0) and np.abs(followed.flow).max() < _STILL_PIXELS:
             return
         height, width = self._picture.shape[:2]
@@ -115,13 +117,13 @@ class TextureMemory:
         self._where += self._grid
         if followed.jump != (0, 0):
             self._where -= np.array(followed.jump, np.float32)
-        self._remap(self._picture, self._where, self._warped, interpolation=cv2.INTER_CUBIC)
+        self._remap(self._picture, self._where, self._warped)
         self._picture, self._warped = self._warped, self._picture
 
 
 def _followed(height: int, width: int) -> Followed:
     flow = np.empty((height, width, 2), np.float32)
-    return Followed(flow, (0, 0), *np.empty((2, height, width), np.float32))
+    return Followed(flow, (0, 0), *np.empty((3, height, width), np.float32))
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
@@ -135,3 +137,15 @@ def _keep(
             renewed = max(least, min(_RENEWED_BY_STRAIN * np.sqrt(strain[y, x]), one))
             texture[y, x] = surface[y, x] * (one - renewed)
             tone[y, x] = surface[y, x] * kept_tone
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _dull(flow: np.ndarray, height: float, width: float, dulled: np.ndarray) -> None:
+    """Share of white noise's energy that linear interpolation takes; one of `flow` is `height` and `width` pixels."""
+    one, two = _F32(1), _F32(2)
+    for y in range(flow.shape[0]):
+        for x in range(flow.shape[1]):
+            right, down = flow[y, x, 0] * _F32(width), flow[y, x, 1] * _F32(height)
+            right -= np.floor(right)
+            down -= np.floor(down)
+            dulled[y, x] = one - (one - two * right * (one - right)) * (one - two * down * (one - down))

@@ -49,7 +49,7 @@ class Trust:
             backward: (h, w, 2) float32 flow current → previous.
         """
         np.add(self._grid, backward, out=self._where)
-        self._remap(previous, self._where, self._seen, interpolation=cv2.INTER_LINEAR)
+        self._remap(previous, self._where, self._seen)
         cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, _NEIGHBOURS, dst=self._slope)
         _differ(self._seen, current, self._slope, self._raw)
         cv2.blur(self._raw, _WINDOW, dst=self._difference)
