@@ -18,15 +18,17 @@ SAME_PAINTING = frozenset({"memory", "travel", "similarity_threshold", "max_skip
 _FRESH_ON_THE_WAY, _FRAMES_TO_SETTLE = 0.3, 12
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recall:
     """What a frame's painting is blended with, and how far that holds, which is known before the painting is done."""
 
     memory: TextureMemory
     followed: Future[Followed | None]
+    done: bool = False
 
     def blend(self, painting: np.ndarray) -> np.ndarray:
         """See `TextureMemory.blend`."""
+        self.done = True
         return self.memory.blend(painting, self.followed.result())
 
 
@@ -77,7 +79,8 @@ class StreamMemory:
             return None
         self._unsettled = _FRAMES_TO_SETTLE if travels else max(0, self._unsettled - 1)
         least_fresh = _FRESH_ON_THE_WAY if self._unsettled else 0.0
-        followed = self._side.submit(_follow, self._memory, photo, jump, cut, self._share, least_fresh)
+        alone = self._last is None or self._last.done  # then the remembered picture can be moved beside the networks
+        followed = self._side.submit(_follow, self._memory, photo, jump, cut, self._share, least_fresh, alone)
         self._last = Recall(self._memory, followed)
         return self._last
 
@@ -89,7 +92,11 @@ def _follow(
     cut: Callable[[], bool],
     share: float,
     least_fresh: float,
+    alone: bool,
 ) -> Followed | None:
     if cut():
         memory.reset()
-    return memory.follow(photo, jump, share, least_fresh)
+    followed = memory.follow(photo, jump, share, least_fresh)
+    if followed is not None and alone:
+        memory.move(followed)
+    return followed

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from driftcam.engines.image.remap import Remap
 from driftcam.engines.kernels import njit
 from driftcam.engines.memory.blend import EnergyBlend
 from driftcam.engines.memory.trust import Trust
 from driftcam.engines.motion.camera import FASTMATH
 from driftcam.engines.motion.fine import FineFlow
-from driftcam.engines.motion.flow import scale_flow
 
 _F32 = np.float32
 # Share of fresh texture in every picture with all of the memory: with half of it, accidents of single paintings, say a
@@ -23,21 +22,19 @@ _LEAST_FRESH = 0.1
 # until it has become unlike itself. Without it strokes are drawn out to threads where the flow shears.
 _RENEWED_BY_STRAIN = _F32(1)
 _IN_FLIGHT = 8  # frames of a stream batch
-_STILL_PIXELS = 1 / 64  # the precision of a map in fixed point
+_STILL_PIXELS = 1 / 64
 
 
 class Followed(NamedTuple):
     """How the last picture came to this one; arrays (h, w) of `FineFlow.size`, float32.
 
     Attributes:
-        flow: (h, w, 2) backward flow in small pixels, without the jump.
-        jump: (x, y) pixels by which the whole scene has moved.
+        flow: (h, w, 2) backward flow in pixels of the picture.
         texture, tone: how much of the remembered texture and tone is to be kept, 0 to 1.
         dulled: share of white noise's energy that moving the remembered picture takes.
     """
 
     flow: np.ndarray
-    jump: tuple[int, int]
     texture: np.ndarray
     tone: np.ndarray
     dulled: np.ndarray
@@ -64,10 +61,10 @@ class TextureMemory:
         self._blend = EnergyBlend(height, width)
         self._ring = deque(_followed(*small) for _ in range(_IN_FLIGHT + 1))
         self._picture, self._warped = np.empty((2, height, width, 3), np.float32)
-        self._remap = Remap(height, width)
         self._out = np.empty((height, width, 3), np.uint8)
         self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
         self._where = np.empty((height, width, 2), np.float32)
+        self._moved: Followed | None = None
 
     def reset(self) -> None:
         """The next frame that is followed is remembered as it is painted."""
@@ -89,13 +86,13 @@ class TextureMemory:
             return None
         self._trust(self._flow.previous, self._flow.current, self._flow.grey, flow)
         self._ring.rotate(1)
-        kept = self._ring[0]._replace(jump=jump)
-        np.copyto(kept.flow, flow)
+        kept = self._ring[0]
+        _in_pixels(flow, *self.size, *jump, kept.flow)
         fresh = 1 - (1 - _LEAST_FRESH) * share
         fresh_tone = fresh * fresh * (1 + fresh) / 2  # nothing strains a tone, and none of it grows
         fresh, fresh_tone = max(fresh, least_fresh), max(fresh_tone, least_fresh)
         _keep(self._trust.surface, self._trust.strain, fresh, fresh_tone, kept.texture, kept.tone)
-        _dull(flow, self.size[0] / flow.shape[0], self.size[1] / flow.shape[1], kept.dulled)
+        _dull(kept.flow, kept.dulled)
         return kept
 
     def blend(self, painting: np.ndarray, followed: Followed | None) -> np.ndarray:
@@ -104,26 +101,37 @@ class TextureMemory:
             np.copyto(self._picture, painting)
             np.copyto(self._out, painting)
             return self._out
-        self._warp(followed)
+        if self._moved is not followed:
+            self.move(followed)
+        self._moved = None
         self._blend(self._picture, painting, followed.texture, followed.tone, followed.dulled, self._out)
         return self._out
 
-    def _warp(self, followed: Followed) -> None:
-        """Move the remembered picture along."""
-        if followed.jump == (0, 0) and np.abs(followed.flow).max() < _STILL_PIXELS:
+    def move(self, followed: Followed) -> None:
+        """Move the remembered picture along, which `blend` does otherwise: once all frames before have been blended."""
+        self._moved = followed
+        if np.abs(followed.flow).max() < _STILL_PIXELS:
             return
-        height, width = self._picture.shape[:2]
-        scale_flow(followed.flow, height, width, self._where)
-        self._where += self._grid
-        if followed.jump != (0, 0):
-            self._where -= np.array(followed.jump, np.float32)
-        self._remap(self._picture, self._where, self._warped)
+        cv2.resize(followed.flow, self.size[::-1], dst=self._where, interpolation=cv2.INTER_LINEAR)
+        cv2.add(self._where, self._grid, dst=self._where)
+        cv2.remap(  # type: ignore[call-overload]  # whose stubs want a second map
+            self._picture, self._where, None, cv2.INTER_LINEAR, dst=self._warped, borderMode=cv2.BORDER_REPLICATE
+        )
         self._picture, self._warped = self._warped, self._picture
 
 
 def _followed(height: int, width: int) -> Followed:
     flow = np.empty((height, width, 2), np.float32)
-    return Followed(flow, (0, 0), *np.empty((3, height, width), np.float32))
+    return Followed(flow, *np.empty((3, height, width), np.float32))
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _in_pixels(small: np.ndarray, height: int, width: int, right: int, down: int, out: np.ndarray) -> None:
+    """A backward flow in pixels of a small picture to one of a (height, width), the jump included."""
+    across, along = _F32(width / small.shape[1]), _F32(height / small.shape[0])
+    for y in range(small.shape[0]):
+        for x in range(small.shape[1]):
+            out[y, x, 0], out[y, x, 1] = small[y, x, 0] * across - _F32(right), small[y, x, 1] * along - _F32(down)
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
@@ -140,12 +148,10 @@ def _keep(
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _dull(flow: np.ndarray, height: float, width: float, dulled: np.ndarray) -> None:
-    """Share of white noise's energy that linear interpolation takes; one of `flow` is `height` and `width` pixels."""
+def _dull(flow: np.ndarray, dulled: np.ndarray) -> None:
+    """Share of white noise's energy that linear interpolation takes."""
     one, two = _F32(1), _F32(2)
     for y in range(flow.shape[0]):
         for x in range(flow.shape[1]):
-            right, down = flow[y, x, 0] * _F32(width), flow[y, x, 1] * _F32(height)
-            right -= np.floor(right)
-            down -= np.floor(down)
+            right, down = flow[y, x, 0] - np.floor(flow[y, x, 0]), flow[y, x, 1] - np.floor(flow[y, x, 1])
             dulled[y, x] = one - (one - two * right * (one - right)) * (one - two * down * (one - down))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from driftcam.engines.image.remap import Remap
 from driftcam.engines.kernels import njit
 from driftcam.engines.motion.camera import FASTMATH
 
@@ -35,7 +34,6 @@ class Trust:
         self.surface, self.strain = np.empty((2, *shape), np.float32)
         self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
         self._where = np.empty((*shape, 2), np.float32)
-        self._remap = Remap(height, width)
         self._seen = np.empty((*shape, 3), np.uint8)
         self._slope = np.empty(shape, np.uint8)
         self._difference, self._raw = np.empty((2, *shape), np.float32)
@@ -49,7 +47,9 @@ class Trust:
             backward: (h, w, 2) float32 flow current → previous.
         """
         np.add(self._grid, backward, out=self._where)
-        self._remap(previous, self._where, self._seen)
+        cv2.remap(  # type: ignore[call-overload]  # whose stubs want a second map
+            previous, self._where, None, cv2.INTER_LINEAR, dst=self._seen, borderMode=cv2.BORDER_REPLICATE
+        )
         cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, _NEIGHBOURS, dst=self._slope)
         _differ(self._seen, current, self._slope, self._raw)
         cv2.blur(self._raw, _WINDOW, dst=self._difference)
