@@ -22,6 +22,7 @@ from driftcam.daemon.http.certificate import self_signed
 from driftcam.daemon.http.server import Security
 from driftcam.daemon.http.tls import tls_context
 from driftcam.daemon.http.token import read_or_make
+from driftcam.daemon.osc import OscServer
 from driftcam.daemon.service.logs import Logs
 from driftcam.daemon.service.metrics import Metrics
 from driftcam.daemon.service.pulse import Pulse
@@ -55,6 +56,7 @@ class Service:
         self.core = Core(command, notify=log.warning, timeouts=timeouts, limits=limits, model=engine.kind)
         self._retrying: list[Retrying] = []
         self._bus: BusServer | None = None
+        self._osc: OscServer | None = None
         self._metrics = Metrics(self.core)
         self._pulse = Pulse(self.core, self._metrics, systemd)
         self._web = Web(
@@ -80,6 +82,8 @@ class Service:
             log.info("the page is at %s", address)
         if config.bus.enabled:
             self._start_bus()
+        if config.osc.listen:
+            await self._open_osc(config)
         self._open_source(config)
         self._open_sinks(config)
         self._pulse.start()
@@ -113,6 +117,8 @@ class Service:
         async with contextlib.AsyncExitStack() as closing:  # each of them, whatever another one raises; the last first
             closing.push_async_callback(self.core.close)
             closing.push_async_callback(self._close_web)
+            if self._osc is not None:
+                closing.push_async_callback(self._osc.close)
             if self._bus is not None:
                 closing.push_async_callback(self._bus.close)
             for each in self._retrying:
@@ -179,6 +185,12 @@ class Service:
             self.core.notify(str(error))
             return
         self._bus = bus
+
+    async def _open_osc(self, config: Config) -> None:
+        """Raises `RunError`."""
+        feedback = parse_address(config.osc.feedback) if config.osc.feedback else None
+        self._osc = OscServer(self.core.sessions, self._web.presets, feedback)
+        log.info("OSC is at udp://%s:%d", *await self._osc.open(*parse_address(config.osc.listen)))
 
     def _security(self) -> Security:
         """Raises `ParameterError`."""

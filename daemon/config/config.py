@@ -203,6 +203,18 @@ class Bus(Section):
     enabled: bool = True
 
 
+class Osc(Section):
+    """Open Sound Control, for light desks, music programs and tablets.
+
+    Attributes:
+        listen: HOST:PORT (UDP); empty does not listen. It has no password.
+        feedback: HOST:PORT that is told of every value; empty tells nobody.
+    """
+
+    listen: Annotated[str, _as_given(lambda text: text and parse_address(text))] = ""
+    feedback: Annotated[str, _as_given(lambda text: text and parse_address(text))] = ""
+
+
 class IceServerSection(Section):
     """A STUN or TURN server.
 
@@ -282,6 +294,7 @@ class Config(BaseSettings):
     engine: EngineSection = Field(default_factory=EngineSection)
     sessions: SessionsSection = Field(default_factory=SessionsSection)
     bus: Bus = Field(default_factory=Bus)
+    osc: Osc = Field(default_factory=Osc)
     webrtc: WebRtc = Field(default_factory=WebRtc)
     recording: Recording = Field(default_factory=Recording)
     log: Log = Field(default_factory=Log)

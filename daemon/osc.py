@@ -1,0 +1,164 @@
+"""Open Sound Control 1.0: light desks, music programs and tablets move parameters, and see them move.
+
+    /driftcam/NAME VALUE…            of the session `live`
+    /driftcam/SESSION/NAME VALUE…
+
+NAME is a parameter, `prompt`, or `preset` with the name of one. Of `styles` and `prompts` the values are names or
+texts, each with its weight after it, if it has one. A fader may send whole numbers where fractions are meant and the
+other way round. Back come the same addresses, and `/driftcam/error TEXT`.
+
+OSC knows no passwords: whoever reaches the port may do all that. Therefore it is closed until somebody opens it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_server import AsyncIOOSCUDPServer
+from pythonosc.udp_client import SimpleUDPClient
+
+from driftcam.daemon import background
+from driftcam.daemon.config.specs import is_loopback
+from driftcam.daemon.errors import RunError
+from driftcam.daemon.session.presets import Presets
+from driftcam.daemon.session.sessions import DEFAULT, Sessions
+from driftcam.engines.api import TABLE, ParameterError
+
+ROOT = "driftcam"
+TELL_EVERY = 0.05  # seconds between two looks at what is to be told
+log = logging.getLogger("driftcam.osc")
+
+
+class OscServer:
+    """Changes come in faster than they are applied: of each parameter the newest counts.
+
+    Args:
+        feedback: (host, port) that is told of all values and of mistakes; None tells nobody.
+    """
+
+    def __init__(self, sessions: Sessions, presets: Presets, feedback: tuple[str, int] | None = None) -> None:
+        self._sessions, self._presets = sessions, presets
+        self._feedback = SimpleUDPClient(*feedback) if feedback else None
+        self._waiting: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._came = asyncio.Event()
+        self._told: dict[str, tuple[Any, ...]] = {}
+        self._versions: dict[str, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._transport: asyncio.BaseTransport | None = None
+
+    async def open(self, host: str, port: int) -> tuple[str, int]:
+        """Returns where it listens. Raises `RunError`."""
+        dispatcher = Dispatcher()
+        dispatcher.set_default_handler(self._take)
+        try:
+            server = AsyncIOOSCUDPServer((host, port), dispatcher, asyncio.get_running_loop())  # type: ignore[arg-type]
+            self._transport, _ = await server.create_serve_endpoint()
+        except OSError as error:
+            raise RunError(f"osc.listen: {host}:{port} cannot be opened ({error.strerror}); choose another") from None
+        if not is_loopback(host):
+            log.warning("OSC has no password: whoever reaches port %d of this machine may change the picture", port)
+        self._tasks.append(background.keep(self._apply, "OSC"))
+        if self._feedback is not None:
+            self._tasks.append(background.keep(self._tell, "OSC feedback"))
+        return self._transport.get_extra_info("sockname")[:2]
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _take(self, address: str, *values: Any) -> None:
+        root, *path = address.strip("/").split("/")
+        if root != ROOT or len(path) not in (1, 2):
+            self._refuse(f"{address}: write /{ROOT}/NAME or /{ROOT}/SESSION/NAME")
+            return
+        session, name = path if len(path) == 2 else (DEFAULT, path[0])
+        self._waiting.pop((session, name), None)  # so that the newest comes last
+        self._waiting[session, name] = values
+        self._came.set()
+
+    async def _apply(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            waiting, self._waiting = self._waiting, {}
+            for (session, name), values in waiting.items():
+                try:
+                    await self._change(session, name, values)
+                except ParameterError as error:
+                    self._refuse(f"/{ROOT}/{session}/{name}: {error}")
+
+    async def _change(self, session: str, name: str, values: tuple[Any, ...]) -> None:
+        """Raises `ParameterError`."""
+        if (found := self._sessions.get(session)) is None:
+            raise ParameterError("session", session, "there is none of this name")
+        if name == "preset":
+            changes = await asyncio.to_thread(self._presets.load, _one(name, values))
+        else:
+            changes = {name: _value(name, values)}
+        await found.control.change(changes)
+
+    def _refuse(self, problem: str) -> None:
+        log.warning("%s", problem)
+        if self._feedback is not None:
+            self._feedback.send_message(f"/{ROOT}/error", problem)
+
+    async def _tell(self) -> None:
+        while True:
+            for session in list(self._sessions):
+                if self._versions.get(session.name) != session.control.version:
+                    self._versions[session.name] = session.control.version
+                    self._tell_of(session.name, session.control.parameters.to_dict())
+            await asyncio.sleep(TELL_EVERY)
+
+    def _tell_of(self, session: str, parameters: dict[str, Any]) -> None:
+        for name, value in parameters.items():
+            if name not in TABLE or TABLE[name].kind == "vector":
+                continue
+            values = tuple(_flat(value))
+            for address in [f"/{ROOT}/{session}/{name}", *([f"/{ROOT}/{name}"] if session == DEFAULT else [])]:
+                if self._told.get(address) != values:
+                    self._told[address] = values
+                    self._feedback.send_message(address, values)  # type: ignore[union-attr]
+
+
+def _one(name: str, values: tuple[Any, ...]) -> Any:
+    if len(values) != 1:
+        raise ParameterError(name, list(values), "send one value")
+    return values[0]
+
+
+def _value(name: str, values: tuple[Any, ...]) -> Any:
+    """As `Control.change` takes it; numbers as the parameter's kind wants them. Raises `ParameterError`."""
+    kind = TABLE[name].kind if name in TABLE else ""
+    if kind in ("styles", "prompts"):
+        return _weighted(name, values)
+    value = _one(name, values)
+    if kind == "integer" and isinstance(value, float):
+        return round(value) if abs(value) < 2**63 else value
+    if kind == "number" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _weighted(name: str, values: tuple[Any, ...]) -> list[list[Any]]:
+    """`a .3 b c 2` to [[a, .3], [b, 1], [c, 2]]."""
+    pairs: list[list[Any]] = []
+    for value in values:
+        if isinstance(value, str):
+            pairs.append([value, 1.0])
+        elif pairs and isinstance(value, (int, float)):
+            pairs[-1][1] = float(value)
+        else:
+            raise ParameterError(name, list(values), "send names or texts, each with its weight after it")
+    return pairs
+
+
+def _flat(value: Any) -> list[Any]:
+    """A value, or pairs of a name and a weight, one after the other."""
+    return [part for pair in value for part in pair] if isinstance(value, (list, tuple)) else [value]
