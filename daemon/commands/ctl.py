@@ -38,6 +38,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     preset.add_argument("name", nargs="?")
     action("snapshot", "the newest picture into a file", snapshot).add_argument("path", type=Path, help=".png or .jpg")
     action("record", "start or stop a recording", record).add_argument("verb", choices=("start", "stop", "status"))
+    switch = action("bypass", "show the untouched picture at once, or fade back", bypass)
+    switch.add_argument("verb", choices=("on", "off", "toggle"))
     action("sessions", "all sessions", sessions)
     action("restart-engine", "end the engine process and start another", restart_engine)
     logs = action("logs", "the newest lines of the log", show_logs)
@@ -127,6 +129,14 @@ def record(daemon: Daemon, options: argparse.Namespace) -> None:
     print("{path}: {frames} frames, {seconds} s, {bytes} bytes".format(**recording))
 
 
+def bypass(daemon: Daemon, options: argparse.Namespace) -> None:
+    if options.verb == "toggle":
+        state = daemon.send("POST", "/api/bypass")
+    else:
+        state = daemon.send("PUT", "/api/bypass", {"on": options.verb == "on"})
+    print("the untouched picture is shown" if state["bypass"] else "the stylised picture is shown")
+
+
 def sessions(daemon: Daemon, options: argparse.Namespace) -> None:
     for state in daemon.get("/api/sessions"):
         source = state.get("source") or "no source"
@@ -165,6 +175,8 @@ def describe(state: dict[str, Any]) -> list[str]:
         f"results    {state['fps']:.1f} fps, {state['latency_ms']:.0f} ms from capture, {state['dropped']} dropped",
         *_look(state["parameters"]),
     ]
+    if state["bypass"]:
+        lines.append("bypass     on: the untouched picture is shown")
     if recording:
         lines.append(f"recording  {recording['path']}, {recording['seconds']} s")
     if state.get("reason"):

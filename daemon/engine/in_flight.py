@@ -62,6 +62,11 @@ class FramesInFlight:
         """No result will follow."""
         self._results.put_nowait(None)
 
+    def untouched(self, picture: Picture) -> Result:
+        """A result that shows the frame itself, counted as those of the engine are."""
+        number, now = next(self._numbers), time.monotonic_ns()
+        return Result(picture.image, picture, number, skipped=False, process_ms=0.0, arrived=now)
+
     async def results(self, broken: Callable[[StreamLink, BusError], None]) -> AsyncIterator[Result]:
         """In order, until `end`. `broken` hears of those that cannot be read."""
         while (item := await self._results.get()) is not None:

@@ -155,6 +155,10 @@ class SessionStream:
             await room(port)
             self._lost(port)
 
+    def untouched(self, picture: Picture) -> Result:
+        """A result that shows the frame itself; needs no engine."""
+        return self._in_flight.untouched(picture)
+
     async def results(self) -> AsyncIterator[Result]:
         """Results in order, until `finish`."""
         async for result in self._in_flight.results(self._broke_the_protocol):

@@ -35,6 +35,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "source": {"type": "string"},
             "sinks": STRINGS,
             "live": {"type": "boolean"},
+            "bypass": {"type": "boolean", "description": "the untouched picture is shown"},
             "engine": {"type": "string", "enum": ["starting", "ready", "restarting", "broken", "stopped"]},
             "model": {
                 "type": ["string", "null"],

@@ -138,7 +138,8 @@ class Counting:
     def count(self, result: Result) -> None:
         seconds, in_engine = (result.arrived - result.source.captured) / 1e9, result.process_ms / 1000
         self._latency.observe(seconds)
-        self._engine.observe(in_engine)
+        if in_engine:  # else it is an untouched picture
+            self._engine.observe(in_engine)
         self._around.observe(max(0.0, seconds - in_engine))
         self.gated += result.skipped
 

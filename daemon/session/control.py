@@ -47,6 +47,10 @@ class Control:
         """Other parameters are in effect, by a change or because the engine went back to them."""
         self.parameters = parameters
         self.version += 1
+        self.announce()
+
+    def announce(self) -> None:
+        """Whoever listens looks at the state again."""
         for listener in list(self._listeners):
             listener()
 

@@ -111,8 +111,11 @@ class Ingest:
         stream: SessionStream,
         parameters: Callable[[], Parameters],
         wanted: Callable[[], Mapping[str, Plane]] = dict,
+        on_frame: Callable[[Picture], None] = lambda picture: None,
     ) -> None:
         self._name, self._stream, self._parameters, self._wanted = name, stream, parameters, wanted
+        self._on_frame = on_frame
+        self._given: tuple[Lease, Picture] | None = None
         self._clock = Clock(stream.live)
         self._source: Lease | None = None
         self._guests: list[Lease] = []
@@ -124,6 +127,12 @@ class Ingest:
     @property
     def on_air(self) -> Lease | None:
         return self._guests[-1] if self._guests else self._source
+
+    @property
+    def newest(self) -> Picture | None:
+        """The last live frame of whoever is on air, fitted."""
+        lease, picture = self._given or (None, None)
+        return picture if lease is self.on_air else None
 
     @property
     def source(self) -> str:
@@ -179,7 +188,7 @@ class Ingest:
         if self._newest.idle and self._quick(offered):
             ready = self._owned(offered)
             offered.release()
-            return self._stream.offer(self._stamped(ready))
+            return self._give(offered.lease, ready)
         if (replaced := self._newest.put(offered)) is not None:
             self._stream.dropped += 1
             replaced.release()
@@ -243,6 +252,13 @@ class Ingest:
             ready = dataclasses.replace(ready, planes=own)
         return ready
 
+    def _give(self, lease: Lease, ready: Picture) -> bool:
+        """A live frame goes its way; False when the engine had no room."""
+        picture = self._stamped(ready)
+        self._given = lease, picture
+        self._on_frame(picture)
+        return self._stream.offer(picture)
+
     def _stamped(self, picture: Picture) -> Picture:
         pts = self._clock.stamp(picture.pts, time.monotonic_ns())
         captured = pts if self._stream.live else picture.captured
@@ -257,4 +273,4 @@ class Ingest:
             finally:
                 offered.release()
             if offered.lease is self.on_air:
-                self._stream.offer(self._stamped(ready))
+                self._give(offered.lease, ready)

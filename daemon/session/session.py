@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,10 @@ from driftcam.daemon import background
 from driftcam.daemon.engine.state import EngineState
 from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.frames import Result, keep_bars
+from driftcam.daemon.frames import Picture, Result, keep_bars
 from driftcam.daemon.measure import Patience, Samples
 from driftcam.daemon.placeholder import placeholder
+from driftcam.daemon.session.bypass import Bypass, blended
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
 from driftcam.daemon.session.waiting import KEEP, why_no_picture
@@ -59,7 +62,8 @@ class Session:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
         stream.settings.on_other_parameters = self.control.took_effect
-        self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted)
+        self._bypass = Bypass()
+        self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted, self._show_untouched)
         self.closed = False
         self._sinks: list[Sink] = []
         self._listeners: list[tuple[Listener, Callable[[np.ndarray], None]]] = []
@@ -76,6 +80,7 @@ class Session:
         self.dropped_by_sinks = 0
         self.first: float | None = None
         self.last = 0.0
+        self._last_pts = -(2**63)
         self.rate, self._pauses = Rate(), Patience(KEEP)
         self.latency, self.engine_ms, self.source_ms = Samples(), Samples(), Samples()
 
@@ -115,6 +120,24 @@ class Session:
         """No frame will follow; `ended` is done after the last result."""
         await self._stream.finish()
 
+    @property
+    def bypassed(self) -> bool:
+        """Whether the sinks are to show the untouched picture."""
+        return self._bypass.on
+
+    def bypass(self, on: bool) -> None:
+        """Show the untouched picture from now on, whatever the engine does, or fade back to what it makes.
+
+        The engine goes on beside it, so that its noise and memory are up to date when it is switched off. Where no
+        frame may be lost, the frames keep their order and so wait for the engine.
+        """
+        if on == self._bypass.on:
+            return
+        self._bypass.switch(on)
+        if self.live and (picture := self.ingest.newest) is not None:
+            self._show_untouched(picture)
+        self.control.announce()
+
     def add_sink(self, sink: Sink) -> None:
         """From the next result on."""
         self._sinks.append(sink)
@@ -144,6 +167,7 @@ class Session:
             "session": self.name,
             "source": self.source,
             "live": self.live,
+            "bypass": self.bypassed,
             "fps": round(self.rate.value(now), 1),
             "fps_in": round(self.ingest.rate.value(now), 1),
             "latency_ms": round(self.latency.recent(), 1),
@@ -204,19 +228,50 @@ class Session:
 
     async def _deliver(self) -> None:
         async for result in self._stream.results():
-            self._count(result)
+            self.engine_ms.add(result.process_ms)
+            share = self._bypass.share(time.monotonic())
+            if self._bypass.on and self.live:
+                continue  # its frame was shown when it came
             keep_bars(result)
-            for sink in list(self._sinks):
-                await self._give(sink, result)
-            for listener, _ in list(self._listeners):
-                listener(result)
-
-    async def _give(self, sink: Sink, result: Result) -> None:
-        try:
+            if share < 1:
+                image = result.source.image
+                if share:
+                    image = await asyncio.to_thread(blended, image, result.image, share)
+                result = dataclasses.replace(result, image=image)
+                if self._bypass.on and self.live:
+                    continue  # switched on meanwhile
             if not self.live:
-                await sink.room()
-            if not sink.offer(result):
-                self.dropped_by_sinks += 1
+                for sink in list(self._sinks):
+                    await self._room(sink)
+            self._hand_on(result)
+
+    def _show_untouched(self, picture: Picture) -> None:
+        """A live frame came in."""
+        if self._bypass.direct:
+            self._hand_on(self._stream.untouched(picture))
+
+    def _hand_on(self, result: Result) -> None:
+        """To whoever shows it."""
+        if result.source.pts <= self._last_pts:  # the engine's are later than untouched ones; a file's times rise
+            source = dataclasses.replace(result.source, pts=self._last_pts + 1)
+            result = dataclasses.replace(result, source=source)
+        self._last_pts = result.source.pts
+        self._count(result)
+        for sink in list(self._sinks):
+            with self._failing_alone(sink):
+                if not sink.offer(result):
+                    self.dropped_by_sinks += 1
+        for listener, _ in list(self._listeners):
+            listener(result)
+
+    async def _room(self, sink: Sink) -> None:
+        with self._failing_alone(sink):
+            await sink.room()
+
+    @contextlib.contextmanager
+    def _failing_alone(self, sink: Sink) -> Iterator[None]:
+        try:
+            yield
         except RunError as error:
             self.remove_sink(sink)
             self.on_sink_failure(error)
@@ -257,7 +312,7 @@ class Session:
             time.monotonic(),
             last_result=self.last if self.delivered else None,
             last_frame=self.ingest.last_frame,
-            engine=self._stream.state,
+            engine=EngineState.READY if self._bypass.direct else self._stream.state,
             reason=self._stream.reason,
             source=lease.holder if lease is not None else "",
             frames_pause=lease.pauses.seconds if lease is not None else KEEP,
@@ -272,4 +327,3 @@ class Session:
         self.rate.add(now)
         self._pauses.came(now)
         self.latency.add((result.arrived - result.source.captured) / 1e6)
-        self.engine_ms.add(result.process_ms)

@@ -325,6 +325,19 @@ async def test_looks_are_kept_and_used_again(page) -> None:
     await until(page, "!document.querySelector('#presets li')")
 
 
+async def test_the_untouched_picture_is_shown_by_button_and_key(page) -> None:
+    pressed = "document.querySelector('#bypass').getAttribute('aria-pressed')"
+    bypass = "(await (await fetch('/api/state')).json()).bypass"
+    await page.click("#bypass")
+    await until(page, f"{pressed} === 'true'")
+    await page.locator("#done", has_text="The untouched picture is shown").wait_for()
+    await page.focus("#prompt")
+    await page.keyboard.press("F8")
+    await until(page, f"{pressed} === 'false'")
+    await page.locator("#done", has_text="The stylised picture is shown").wait_for()
+    await until(page, f"async () => {bypass} === false")
+
+
 async def test_a_snapshot_is_downloaded_and_a_recording_is_kept(page) -> None:
     async with page.expect_download() as download:
         await page.click("#snapshot")
