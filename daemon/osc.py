@@ -3,9 +3,9 @@
     /driftcam/NAME VALUE…            of the session `live`
     /driftcam/SESSION/NAME VALUE…
 
-NAME is a parameter, `prompt`, or `preset` with the name of one. Of `styles` and `prompts` the values are names or
-texts, each with its weight after it, if it has one. A fader may send whole numbers where fractions are meant and the
-other way round. Back come the same addresses, and `/driftcam/error TEXT`.
+NAME is a parameter, `prompt`, `preset` with the name of one, or `bypass` with 1 or 0. Of `styles` and `prompts` the
+values are names or texts, each with its weight after it, if it has one. A fader may send whole numbers where fractions
+are meant and the other way round. Back come the same addresses, and `/driftcam/error TEXT`.
 
 OSC knows no passwords: whoever reaches the port may do all that. Therefore it is closed until somebody opens it.
 """
@@ -97,6 +97,9 @@ class OscServer:
         """Raises `ParameterError`."""
         if (found := self._sessions.get(session)) is None:
             raise ParameterError("session", session, "there is none of this name")
+        if name == "bypass":
+            found.bypass(_switch(name, values))
+            return
         if name == "preset":
             changes = await asyncio.to_thread(self._presets.load, _one(name, values))
         else:
@@ -110,7 +113,8 @@ class OscServer:
 
     async def _tell(self) -> None:
         while True:
-            for session in list(self._sessions):
+            for session in self._sessions:
+                self._tell_value(session.name, "bypass", (int(session.bypassed),))
                 if self._versions.get(session.name) != session.control.version:
                     self._versions[session.name] = session.control.version
                     self._tell_of(session.name, session.control.parameters.to_dict())
@@ -120,17 +124,26 @@ class OscServer:
         for name, value in parameters.items():
             if name not in TABLE or TABLE[name].kind == "vector":
                 continue
-            values = tuple(_flat(value))
-            for address in [f"/{ROOT}/{session}/{name}", *([f"/{ROOT}/{name}"] if session == DEFAULT else [])]:
-                if self._told.get(address) != values:
-                    self._told[address] = values
-                    self._feedback.send_message(address, values)  # type: ignore[union-attr]
+            self._tell_value(session, name, tuple(_flat(value)))
+
+    def _tell_value(self, session: str, name: str, values: tuple[Any, ...]) -> None:
+        for address in [f"/{ROOT}/{session}/{name}", *([f"/{ROOT}/{name}"] if session == DEFAULT else [])]:
+            if self._feedback is not None and self._told.get(address) != values:
+                self._told[address] = values
+                self._feedback.send_message(address, values)
 
 
 def _one(name: str, values: tuple[Any, ...]) -> Any:
     if len(values) != 1:
         raise ParameterError(name, list(values), "send one value")
     return values[0]
+
+
+def _switch(name: str, values: tuple[Any, ...]) -> bool:
+    value = _one(name, values)
+    if value not in (0, 1):
+        raise ParameterError(name, value, "send 1 or 0")
+    return bool(value)
 
 
 def _value(name: str, values: tuple[Any, ...]) -> Any:

@@ -89,6 +89,14 @@ def test_words_and_looks(desk: tuple[Served, Controller]) -> None:
     served.until(lambda: served.state()["parameters"]["styles"][0][0] == "great-wave")
 
 
+def test_bypass_by_a_button(desk: tuple[Served, Controller]) -> None:
+    served, controller = desk
+    for sent in (1.0, 0):
+        controller.send("/driftcam/bypass", sent)
+        served.until(lambda sent=sent: served.state()["bypass"] is bool(sent))
+        assert controller.heard("/driftcam/bypass", (int(sent),))
+
+
 def test_of_a_fader_that_is_moved_fast_the_newest_counts(desk: tuple[Served, Controller]) -> None:
     served, controller = desk
     for k in range(100):  # no more than a socket holds while the daemon does something else
@@ -107,6 +115,8 @@ def test_of_a_fader_that_is_moved_fast_the_newest_counts(desk: tuple[Served, Con
         ("/driftcam/nobody/strength", (0.1,), "there is none of this name"),
         ("/driftcam/preset", ("none",), "preset: 'none' cannot be used; choose from"),
         ("/driftcam/styles", (0.5, "dusk"), "send names or texts"),
+        ("/driftcam/bypass", (0.5,), "send 1 or 0"),
+        ("/driftcam/bypass", ("on",), "send 1 or 0"),
         ("/strength", (0.1,), "write /driftcam/NAME"),
     ],
 )
