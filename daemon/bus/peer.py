@@ -256,7 +256,8 @@ class BusPeer:
                 name = message.body.get("name")
                 if not isinstance(name, str):
                     raise ParameterError("name", name, "give the name of a preset")
-                await control.change(await self._in_thread(self._presets.load, name))
+                values = await self._in_thread(self._presets.load, name)
+                await control.change(values, message.body.get("travel"))
             case MessageType.STYLE_PICTURE:  # of clients that know no other plane
                 await self._set_plane(STYLE_PICTURE, message)
             case MessageType.PLANE:

@@ -81,7 +81,7 @@ class SessionStream:
         self._engine: EngineLink | None = None
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
-        self._was_ready = self._closed = False
+        self._was_ready = self._closed = self._travel_lent = False
         self._failure: Exception | None = None
         self.failures = 0
         self.broken = ""
@@ -167,15 +167,20 @@ class SessionStream:
             self.settings.succeeded()
             yield result
 
-    async def change(self, parameters: Parameters) -> None:
-        """Apply at the next frame boundary. Raises `ParameterError` when the engine refuses; the old ones stay."""
+    async def change(self, parameters: Parameters, travel: float | None = None) -> None:
+        """Apply at the next frame boundary, on a way of `travel` seconds instead of that of the parameters.
+
+        Raises `ParameterError` when the engine refuses; the old ones stay.
+        """
+        once = parameters if travel is None else parameters.replace(travel=travel)
         self._supervisor.check(parameters)
         self.settings.choose_size(parameters)
         if self._port is not None and self.attached:
             try:
-                await self._port.request(MessageType.PARAMETERS, parameters.to_dict())
+                await self._port.request(MessageType.PARAMETERS, once.to_dict())
             except EngineGone as gone:
                 raise _interrupted("parameters", gone) from None
+        self._travel_lent = once != parameters
         self.settings.change(parameters)
         self.mend()
 
@@ -190,6 +195,9 @@ class SessionStream:
             self.mend()
             return self.settings.parameters
         try:
+            if self._travel_lent:  # it was for the change before alone
+                await self._port.request(MessageType.PARAMETERS, self.settings.parameters.to_dict())
+                self._travel_lent = False
             changes = await self._port.set_plane(name, picture)
         except EngineGone as gone:
             raise _interrupted(name, gone) from None

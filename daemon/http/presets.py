@@ -11,6 +11,7 @@ from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.schemas import ref
 from driftcam.daemon.session.presets import SIZE_FIELDS
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.parameters import TABLE
 from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 PATH = "/api/presets/{name}"
@@ -29,7 +30,9 @@ def operations(context: Context) -> list[Operation]:
 
     async def use(request: web.Request) -> web.StreamResponse:
         session = context.session(request)
-        await session.control.change(await _load(context, request))
+        field, text = TABLE["travel"], request.query.get("travel")
+        travel = None if text is None else field.check(field.parse(text))
+        await session.control.change(await _load(context, request), travel)
         return web.json_response(context.state(session))
 
     async def save(request: web.Request) -> web.StreamResponse:
@@ -45,11 +48,12 @@ def operations(context: Context) -> list[Operation]:
     bad = Content("no name of a preset, or its file is damaged", ref("Error"))
     look = Content("its parameters; the size of the picture is not a part of it", {"type": "object"})
     used = {200: Content("the state with the preset in use", ref("State")), 422: bad}
+    travel = {**TABLE["travel"].schema(), "description": "seconds on the way to it, instead of the preset's own"}
     done, query = {204: Content("done"), 422: bad}, {"session": SESSION}
     return [
         Operation("GET", "/api/presets", names, "the names", {200: Content("names and damage", ref("Presets"))}),
         Operation("GET", PATH, get, "a preset", {200: look, 422: bad}),
-        Operation("POST", PATH, use, "use a preset", used, query=query),
+        Operation("POST", PATH, use, "use a preset", used, query={**query, "travel": travel}),
         Operation("PUT", PATH, save, "keep the session's parameters under a name", done, query=query),
         Operation("DELETE", PATH, delete, "delete a preset", done),
     ]

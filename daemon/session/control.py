@@ -10,13 +10,14 @@ import numpy as np
 
 from driftcam.daemon.changes import changed
 from driftcam.engines.api import Parameters
+from driftcam.engines.api.parameters import TABLE
 from driftcam.engines.api.planes import STYLE_PICTURE
 
 
 class Applier(Protocol):
     """What puts parameters and session planes into effect: the stream. Doing so raises `ParameterError`."""
 
-    async def change(self, parameters: Parameters) -> None: ...
+    async def change(self, parameters: Parameters, travel: float | None = None) -> None: ...
 
     async def set_plane(self, name: str, picture: np.ndarray | None) -> Parameters: ...
 
@@ -33,11 +34,15 @@ class Control:
         self._changing = asyncio.Lock()
         self._listeners: set[Callable[[], None]] = set()
 
-    async def change(self, changes: object) -> Parameters:
-        """Raises `ParameterError`."""
+    async def change(self, changes: object, travel: object = None) -> Parameters:
+        """`travel`: seconds that this one change takes, 0 to 60, instead of `Parameters.travel`, which stays.
+
+        Raises `ParameterError`.
+        """
+        seconds = None if travel is None else TABLE["travel"].check(travel)
         async with self._changing:
             parameters = changed(self.parameters, changes)
-            await self._applier.change(parameters)
+            await self._applier.change(parameters, seconds)
             if isinstance(changes, dict) and "style_vector" in changes:  # also instead of one that is not known yet
                 self._applier.forget_plane(STYLE_PICTURE)
             self.took_effect(parameters)

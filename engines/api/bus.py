@@ -75,7 +75,7 @@ class MessageType(IntEnum):
     REPLY = 11
     ERROR = 12  # JSON field, value, advice, text; sequence of the request, or 0
     EVENT = 13  # daemon → client, unasked: the state of the session
-    PRESET = 14  # request: JSON name of the preset to apply
+    PRESET = 14  # request: JSON name of the preset to apply, and travel: seconds on the way
     OPEN = 15  # daemon → engine, request: a further stream, JSON live and parameters
     CLOSE = 16  # daemon → engine: the stream has ended
     PLANE = 17  # request: the picture in an input slot becomes the session plane JSON `name`; width 0 takes it away

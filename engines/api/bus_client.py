@@ -142,9 +142,10 @@ class BusClient:
         """Change parameters of the session, or `prompt`; the new state. Raises `ParameterError`."""
         return self._ask(Message(MessageType.PARAMETERS, body=parameters))
 
-    def use_preset(self, name: str) -> dict[str, Any]:
-        """Apply a preset; the new state. Raises `ParameterError`."""
-        return self._ask(Message(MessageType.PRESET, body={"name": name}))
+    def use_preset(self, name: str, travel: float | None = None) -> dict[str, Any]:
+        """Apply a preset, in `travel` seconds instead of its own; the new state. Raises `ParameterError`."""
+        body = {"name": name} if travel is None else {"name": name, "travel": travel}
+        return self._ask(Message(MessageType.PRESET, body=body))
 
     def set_plane(self, name: str, image: np.ndarray | None) -> dict[str, Any]:
         """Give the session a plane that is used until it is taken away (None); the new state.

@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp.test_utils import TestClient, TestServer
 
 from driftcam.daemon.engine.process import worker_command
+from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.limits import ConcurrencyLimit
 from driftcam.daemon.http.server import HttpServer, Security
@@ -68,10 +69,12 @@ class Daemon:
 
 
 @contextlib.asynccontextmanager
-async def daemon_in(folder: Path, engine: str = standin.NAME) -> AsyncIterator[Daemon]:
+async def daemon_in(
+    folder: Path, engine: str | None = standin.NAME, timeouts: Timeouts = IMPATIENT
+) -> AsyncIterator[Daemon]:
     """With one session that gets no frames yet."""
     lines: list[str] = []
-    core = Core(worker_command(engine, None), notify=lines.append, timeouts=IMPATIENT)
+    core = Core(worker_command(engine, None), notify=lines.append, timeouts=timeouts)
     recordings = Recordings(folder / "recordings", "test")
     context = Context(core, Presets(folder / "presets"), recordings, Recent())
     try:

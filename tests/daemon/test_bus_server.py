@@ -158,6 +158,8 @@ async def test_requests_are_answered_and_everybody_hears_of_the_change(bus: Bus)
             assert "starry-night" in report["styles"]
             assert source.change(strength=0.5)["parameters"]["strength"] == 0.5
             assert source.use_preset("calm")["parameters"]["strength"] == 0.25
+            faded = source.use_preset("calm", travel=2)["parameters"]
+            assert (faded["strength"], faded["travel"]) == (0.25, 0)
             assert source.change(prompt="a wave")["parameters"]["styles"][0][0] == "great-wave"
             for call, field in [
                 (lambda: source.change(strength=7), "strength"),
@@ -166,6 +168,7 @@ async def test_requests_are_answered_and_everybody_hears_of_the_change(bus: Bus)
                 (lambda: source.change(noise="x" * 60_000), "noise"),
                 (lambda: source.change(), "changes"),
                 (lambda: source.use_preset("unknown"), "preset"),
+                (lambda: source.use_preset("calm", travel=61), "travel"),
             ]:
                 with pytest.raises(ParameterError) as refusal:
                     call()

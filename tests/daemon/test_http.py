@@ -295,6 +295,20 @@ async def test_presets_are_saved_used_and_deleted(daemon: Daemon, client: TestCl
     assert (await client.post("/api/presets/late night")).status == 404
 
 
+async def test_a_preset_is_gone_to_in_a_given_time_which_is_of_that_change_alone(
+    daemon: Daemon, client: TestClient
+) -> None:
+    await client.patch("/api/parameters", json={"strength": 0.25, "travel": 0})
+    assert (await client.put("/api/presets/slow")).status == 204
+    used = (await (await client.post("/api/presets/slow?travel=2.5")).json())["parameters"]
+    assert (used["strength"], used["travel"]) == (0.25, 0)
+    for travel in ("61", "-1", "nan", "soon", ""):
+        refused = await client.post(f"/api/presets/slow?travel={travel}")
+        answer = await refused.json()
+        assert (refused.status, answer["field"]) == (422, "travel") and repr(travel)[1:-1] in answer["message"]
+    assert (await client.delete("/api/presets/slow")).status == 204
+
+
 @pytest.mark.parametrize("name", ["..%2Fx", "%2Fetc%2Fpasswd", ".hidden", "%00", "a%0Ab", "x" * 65])
 async def test_a_preset_stays_in_its_folder(daemon: Daemon, client: TestClient, name: str) -> None:
     for method in ("PUT", "POST", "GET", "DELETE"):

@@ -186,6 +186,13 @@ def test_presets_come_back(served: Served) -> None:
     assert served.ctl("preset", "list").stdout == "late night\n"
     served.ctl("preset", "load", "late night")
     assert served.state()["parameters"]["strength"] == 0.125
+    served.ctl("set", "strength=1")
+    assert served.ctl("preset", "load", "late night", "--travel", "1.5").returncode == 0
+    parameters = served.state()["parameters"]
+    assert (parameters["strength"], parameters["travel"]) == (0.125, 0)
+    for verb, advice in (("load", "travel"), ("save", "preset load NAME --travel S")):
+        refused = served.ctl("preset", verb, "late night", "--travel", "soon")
+        assert refused.returncode != 0 and advice in refused.stderr
     served.ctl("preset", "delete", "late night")
     assert served.ctl("preset", "list").stdout == ""
 

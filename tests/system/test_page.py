@@ -321,6 +321,17 @@ async def test_looks_are_kept_and_used_again(page) -> None:
     await until_parameters(page, "strength", "0.4")
     await button.click()
     await until_parameters(page, "strength", f"{START.strength:g}")
+    await page.fill("#preset-travel", "61")
+    await button.click()
+    await page.locator(".message[data-field=travel], .message[data-field=preset]").filter(has_text="travel").wait_for()
+    await page.locator("[data-parameter=strength]").fill("0.4")
+    await until_parameters(page, "strength", "0.4")
+    await page.fill("#preset-travel", "0.5")
+    async with page.expect_request(lambda request: request.method == "POST") as asked:
+        await button.click()
+    assert (await asked.value).url.endswith("?travel=0.5&session=live")
+    await until_parameters(page, "strength", f"{START.strength:g}")
+    await until_parameters(page, "travel", "0")
     await page.get_by_label("Delete the preset calm one").click()
     await until(page, "!document.querySelector('#presets li')")
 

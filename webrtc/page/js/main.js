@@ -22,9 +22,9 @@ controls.addEventListener("submit", (event) => {
   used();
 });
 controls.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.target.id !== "preset-name") return;
+  if (event.key !== "Enter" || !["preset-name", "preset-travel"].includes(event.target.id)) return;
   event.preventDefault();  // the form's first button would be taken
-  savePreset();
+  if (event.target.id === "preset-name") savePreset();
 });
 
 await loginFromLink();
