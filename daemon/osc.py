@@ -3,9 +3,10 @@
     /driftcam/NAME VALUE…            of the session `live`
     /driftcam/SESSION/NAME VALUE…
 
-NAME is a parameter, `prompt`, `preset` with the name of one, or `bypass` with 1 or 0. Of `styles` and `prompts` the
-values are names or texts, each with its weight after it, if it has one. A fader may send whole numbers where fractions
-are meant and the other way round. Back come the same addresses, and `/driftcam/error TEXT`.
+NAME is a parameter, `prompt`, `preset` with the name of one and perhaps the seconds on the way to it, or `bypass` with
+1 or 0. Of `styles` and `prompts` the values are names or texts, each with its weight after it, if it has one. A fader
+may send whole numbers where fractions are meant and the other way round. Back come the same addresses, and
+`/driftcam/error TEXT`.
 
 OSC knows no passwords: whoever reaches the port may do all that. Therefore it is closed until somebody opens it.
 """
@@ -101,10 +102,10 @@ class OscServer:
             found.bypass(_switch(name, values))
             return
         if name == "preset":
-            changes = await asyncio.to_thread(self._presets.load, _one(name, values))
+            changes, travel = await asyncio.to_thread(self._presets.load, _one(name, values[:1])), values[1:2]
+            await found.control.change(changes, *travel)
         else:
-            changes = {name: _value(name, values)}
-        await found.control.change(changes)
+            await found.control.change({name: _value(name, values)})
 
     def _refuse(self, problem: str) -> None:
         log.warning("%s", problem)

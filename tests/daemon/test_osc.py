@@ -83,10 +83,11 @@ def test_words_and_looks(desk: tuple[Served, Controller]) -> None:
     controller.send("/driftcam/prompt", "a great wave")
     served.until(lambda: served.state()["parameters"]["styles"][0][0] == "great-wave")
     assert served.ctl("preset", "save", "waves").returncode == 0
-    controller.send("/driftcam/styles", "dusk")
-    served.until(lambda: served.state()["parameters"]["styles"][0][0] == "dusk")
-    controller.send("/driftcam/preset", "waves")
-    served.until(lambda: served.state()["parameters"]["styles"][0][0] == "great-wave")
+    for way in ((), (0.5,)):
+        controller.send("/driftcam/styles", "dusk")
+        served.until(lambda: served.state()["parameters"]["styles"][0][0] == "dusk")
+        controller.send("/driftcam/preset", "waves", *way)
+        served.until(lambda: served.state()["parameters"]["styles"][0][0] == "great-wave")
 
 
 def test_bypass_by_a_button(desk: tuple[Served, Controller]) -> None:
@@ -114,6 +115,7 @@ def test_of_a_fader_that_is_moved_fast_the_newest_counts(desk: tuple[Served, Con
         ("/driftcam/strenth", (0.1,), "did you mean strength"),
         ("/driftcam/nobody/strength", (0.1,), "there is none of this name"),
         ("/driftcam/preset", ("none",), "preset: 'none' cannot be used; choose from"),
+        ("/driftcam/preset", ("waves", 99.0), "travel"),
         ("/driftcam/styles", (0.5, "dusk"), "send names or texts"),
         ("/driftcam/bypass", (0.5,), "send 1 or 0"),
         ("/driftcam/bypass", ("on",), "send 1 or 0"),
