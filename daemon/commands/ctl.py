@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from driftcam.daemon.commands.client import Daemon, add_address
-from driftcam.daemon.commands.parameters import add_flags, given, parse_value
+from driftcam.daemon.commands.parameters import add_flag, add_flags, given, parse_value
 from driftcam.engines.api import ParameterError
 
 FOLLOW_EVERY = 1.0
@@ -36,7 +36,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     preset = action("preset", "keep and use looks", preset_)
     preset.add_argument("verb", choices=("list", "save", "load", "delete"))
     preset.add_argument("name", nargs="?")
-    preset.add_argument("--travel", metavar="S", help="load: seconds on the way to it, instead of the preset's own")
+    add_flag(preset, "travel")  # of this one change, instead of the preset's own
     action("snapshot", "the newest picture into a file", snapshot).add_argument("path", type=Path, help=".png or .jpg")
     action("record", "start or stop a recording", record).add_argument("verb", choices=("start", "stop", "status"))
     switch = action("bypass", "show the untouched picture at once, or fade back", bypass)
@@ -97,8 +97,9 @@ def style_image(daemon: Daemon, options: argparse.Namespace) -> None:
 
 
 def preset_(daemon: Daemon, options: argparse.Namespace) -> None:
-    if options.travel is not None and options.verb != "load":
-        raise ParameterError("travel", options.travel, "write: driftcam ctl preset load NAME --travel S")
+    way = given(options)
+    if way and options.verb != "load":
+        raise ParameterError("travel", way["travel"], "write: driftcam ctl preset load NAME --travel S")
     if options.verb == "list":
         presets = daemon.get("/api/presets")
         print(*presets["names"], sep="\n", end="\n" if presets["names"] else "")
@@ -107,7 +108,6 @@ def preset_(daemon: Daemon, options: argparse.Namespace) -> None:
     if options.name is None:
         raise ParameterError("preset", None, f"write: driftcam ctl preset {options.verb} NAME")
     method = {"save": "PUT", "load": "POST", "delete": "DELETE"}[options.verb]
-    way = {} if options.travel is None else {"travel": options.travel}
     answer = daemon.send(method, f"/api/presets/{quote(options.name, safe='')}", **way)
     if answer is not None:
         _show_look(answer)

@@ -19,9 +19,14 @@ def add_flags(parser: argparse.ArgumentParser, *, without: Collection[str] = ())
     for field in TABLE.values():
         if field.kind == "vector" or field.name in without:
             continue
-        where = words if field.name in SPELLED else parser
-        option = SPELLED.get(field.name, field.name).replace("_", "-")
-        where.add_argument(f"--{option}", dest=_place(field), metavar=field.example, help=_help(field))
+        add_flag(words if field.name in SPELLED else parser, field.name)
+
+
+def add_flag(parser: argparse._ActionsContainer, name: str) -> None:
+    """That of one parameter."""
+    field = TABLE[name]
+    option = SPELLED.get(name, name).replace("_", "-")
+    parser.add_argument(f"--{option}", dest=_place(field), metavar=field.example, help=_help(field))
 
 
 def given(options: argparse.Namespace) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Control:
         self._listeners: set[Callable[[], None]] = set()
 
     async def change(self, changes: object, travel: object = None) -> Parameters:
-        """`travel`: seconds that this one change takes, 0 to 60, instead of `Parameters.travel`, which stays.
+        """`travel`: seconds that this one change takes instead of `Parameters.travel`, which stays.
 
         Raises `ParameterError`.
         """

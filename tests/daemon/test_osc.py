@@ -50,13 +50,15 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Con
         config = f'{CONFIG}\n[osc]\nlisten = "{listen}"\nfeedback = "{feedback}"\n'
         with serving(tmp_path_factory.mktemp("osc"), config) as served:
             served.until(lambda: served.state()["delivered"] > 0)
+            assert served.ctl("preset", "save", "kept").returncode == 0
             yield served, Controller(port, ear)
 
 
 def test_a_desk_is_told_what_is_there(desk: tuple[Served, Controller]) -> None:
-    _, controller = desk
-    assert controller.heard("/driftcam/strength") == pytest.approx((0.5,))
-    assert controller.heard("/driftcam/live/styles")[0] == "autumn-oil"
+    served, controller = desk
+    there = served.state()["parameters"]
+    assert controller.heard("/driftcam/strength", (there["strength"],))
+    assert controller.heard("/driftcam/live/styles", tuple(itertools.chain(*there["styles"])))
 
 
 @pytest.mark.parametrize(
@@ -114,8 +116,8 @@ def test_of_a_fader_that_is_moved_fast_the_newest_counts(desk: tuple[Served, Con
         ("/driftcam/strength", (0.1, 0.2), "send one value"),
         ("/driftcam/strenth", (0.1,), "did you mean strength"),
         ("/driftcam/nobody/strength", (0.1,), "there is none of this name"),
-        ("/driftcam/preset", ("none",), "preset: 'none' cannot be used; choose from"),
-        ("/driftcam/preset", ("waves", 99.0), "travel"),
+        ("/driftcam/preset", ("none",), "choose from: kept"),
+        ("/driftcam/preset", ("kept", 99.0), "travel: 99"),
         ("/driftcam/styles", (0.5, "dusk"), "send names or texts"),
         ("/driftcam/bypass", (0.5,), "send 1 or 0"),
         ("/driftcam/bypass", ("on",), "send 1 or 0"),
