@@ -14,6 +14,7 @@ OSC knows no passwords: whoever reaches the port may do all that. Therefore it i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -42,10 +43,11 @@ class OscServer:
 
     def __init__(self, sessions: Sessions, presets: Presets, feedback: tuple[str, int] | None = None) -> None:
         self._sessions, self._presets = sessions, presets
-        self._feedback = SimpleUDPClient(*feedback) if feedback else None
+        self._told_to = feedback
+        self._feedback: SimpleUDPClient | None = None
         self._waiting: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._came = asyncio.Event()
-        self._told: dict[str, tuple[Any, ...]] = {}
+        self._told: dict[str, dict[str, tuple[Any, ...]]] = {}  # by session
         self._versions: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._transport: asyncio.BaseTransport | None = None
@@ -59,6 +61,12 @@ class OscServer:
             self._transport, _ = await server.create_serve_endpoint()
         except OSError as error:
             raise RunError(f"osc.listen: {host}:{port} cannot be opened ({error.strerror}); choose another") from None
+        if self._told_to is not None:
+            try:
+                self._feedback = await asyncio.to_thread(SimpleUDPClient, *self._told_to)
+            except OSError as error:
+                where = "{}:{}".format(*self._told_to)
+                raise RunError(f"osc.feedback: {where} is not known ({error.strerror}); give an address") from None
         if not is_loopback(host):
             log.warning("OSC has no password: whoever reaches port %d of this machine may change the picture", port)
         self._tasks.append(background.keep(self._apply, "OSC"))
@@ -109,12 +117,21 @@ class OscServer:
 
     def _refuse(self, problem: str) -> None:
         log.warning("%s", problem)
+        self._send(f"/{ROOT}/error", problem)
+
+    def _send(self, address: str, values: Any) -> None:
+        """What cannot be sent is lost, as UDP has it."""
         if self._feedback is not None:
-            self._feedback.send_message(f"/{ROOT}/error", problem)
+            with contextlib.suppress(OSError):
+                self._feedback.send_message(address, values)
 
     async def _tell(self) -> None:
         while True:
-            for session in self._sessions:
+            there = {session.name: session for session in self._sessions}
+            for gone in self._told.keys() - there.keys():
+                del self._told[gone]
+                self._versions.pop(gone, None)
+            for session in there.values():
                 self._tell_value(session.name, "bypass", (int(session.bypassed),))
                 if self._versions.get(session.name) != session.control.version:
                     self._versions[session.name] = session.control.version
@@ -128,10 +145,13 @@ class OscServer:
             self._tell_value(session, name, tuple(_flat(value)))
 
     def _tell_value(self, session: str, name: str, values: tuple[Any, ...]) -> None:
-        for address in [f"/{ROOT}/{session}/{name}", *([f"/{ROOT}/{name}"] if session == DEFAULT else [])]:
-            if self._feedback is not None and self._told.get(address) != values:
-                self._told[address] = values
-                self._feedback.send_message(address, values)
+        told = self._told.setdefault(session, {})
+        if told.get(name) == values:
+            return
+        told[name] = values
+        self._send(f"/{ROOT}/{session}/{name}", values)
+        if session == DEFAULT:
+            self._send(f"/{ROOT}/{name}", values)
 
 
 def _one(name: str, values: tuple[Any, ...]) -> Any:

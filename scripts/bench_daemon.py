@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from driftcam.daemon.config.file import load
 from driftcam.daemon.serve import Service
 from driftcam.daemon.service.logs import Logs
 from driftcam.daemon.service.systemd import Systemd
+from scripts.home import home_of_its_own
 
 TICK = 0.002
 VIEWER = """
@@ -41,8 +41,7 @@ def main() -> None:
     parser.add_argument("--engine", default="", metavar="MODULE:CLASS", help="another engine than the embedded one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        os.environ |= {"HOME": home, "XDG_RUNTIME_DIR": home, "XDG_STATE_HOME": home, "XDG_CONFIG_HOME": home}
+    with home_of_its_own():
         results = asyncio.run(_measure(options))
     if options.json:
         print(json.dumps(results, indent=2))

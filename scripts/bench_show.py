@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ from driftcam.daemon.service.systemd import Systemd
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sources.pattern import draw
+from scripts.home import home_of_its_own
 
 FPS, SETTLE = 30, 1.5  # of the source; seconds in which the way back is over and the stylised picture stands
 
@@ -41,8 +40,7 @@ def main() -> None:
     parser.add_argument("--engine", default="", metavar="MODULE:CLASS", help="another engine than the embedded one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        os.environ |= {"HOME": home, "XDG_RUNTIME_DIR": home, "XDG_STATE_HOME": home, "XDG_CONFIG_HOME": home}
+    with home_of_its_own():
         results = asyncio.run(_measure(options))
     if options.json:
         print(json.dumps(results, indent=2))

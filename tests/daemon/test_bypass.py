@@ -18,30 +18,12 @@ from driftcam.daemon.commands.ctl import describe
 from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.bypass import FADE, Bypass, blended
 from driftcam.engines.api import Parameters
+from tests.daemon.collector import Collector
 from tests.daemon.conftest import read_clip
 from tests.daemon.http_daemon import START, Daemon, daemon_in, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RGB = np.random.default_rng(15).integers(0, 256, (START.height, START.width, 3), np.uint8)
-
-
-class Shown:
-    """A sink that keeps what it is given."""
-
-    name = "test"
-
-    def __init__(self) -> None:
-        self.results: list[Result] = []
-
-    async def room(self) -> None:
-        return
-
-    def offer(self, result: Result) -> bool:
-        self.results.append(result)
-        return True
-
-    async def close(self) -> None:
-        return
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -51,9 +33,9 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def shown(daemon: Daemon) -> AsyncIterator[Shown]:
+async def shown(daemon: Daemon) -> AsyncIterator[Collector]:
     """While always the same picture comes in, 50 times a second."""
-    sink = Shown()
+    sink = Collector()
     daemon.session.add_sink(sink)
     with daemon.session.ingest.claim("test") as lease:
 
@@ -80,7 +62,7 @@ def untouched(result: Result) -> bool:
     return np.array_equal(result.image, RGB)
 
 
-async def test_the_untouched_picture_comes_with_the_answer(client: TestClient, shown: Shown) -> None:
+async def test_the_untouched_picture_comes_with_the_answer(client: TestClient, shown: Collector) -> None:
     assert not untouched(shown.results[-1])
     version = (await (await client.get("/api/state")).json())["version"]
     before = len(shown.results)
@@ -94,7 +76,9 @@ async def test_the_untouched_picture_comes_with_the_answer(client: TestClient, s
     assert all(untouched(result) for result in shown.results[first:])
 
 
-async def test_the_way_back_is_monotone_and_without_a_flash(daemon: Daemon, client: TestClient, shown: Shown) -> None:
+async def test_the_way_back_is_monotone_and_without_a_flash(
+    daemon: Daemon, client: TestClient, shown: Collector
+) -> None:
     await client.put("/api/bypass", json={"on": True})
     await until(lambda: len(shown.results) > 5)
     assert (await (await client.put("/api/bypass", json={"on": False})).json())["bypass"] is False
@@ -111,7 +95,7 @@ async def test_the_way_back_is_monotone_and_without_a_flash(daemon: Daemon, clie
     assert daemon.session.statistics()["bypass"] is False
 
 
-async def test_frames_go_on_without_an_engine(daemon: Daemon, client: TestClient, shown: Shown) -> None:
+async def test_frames_go_on_without_an_engine(daemon: Daemon, client: TestClient, shown: Collector) -> None:
     await client.put("/api/bypass", json={"on": True})
     pid = daemon.core.supervisor.pid
     assert pid is not None
@@ -132,7 +116,7 @@ async def test_frames_go_on_without_an_engine(daemon: Daemon, client: TestClient
     await until(lambda: np.array_equal(shown.results[-1].image, 255 - RGB))
 
 
-async def test_it_is_toggled_told_and_no_preset_keeps_it(daemon: Daemon, client: TestClient, shown: Shown) -> None:
+async def test_it_is_toggled_told_and_no_preset_keeps_it(daemon: Daemon, client: TestClient, shown: Collector) -> None:
     assert (await (await client.post("/api/bypass")).json())["bypass"] is True
     state = await (await client.get("/api/state")).json()
     assert any("untouched" in line for line in describe(state))
@@ -146,7 +130,7 @@ async def test_it_is_toggled_told_and_no_preset_keeps_it(daemon: Daemon, client:
         assert (await response.json())["field"] == "on"
 
 
-async def test_a_recording_shows_it(client: TestClient, shown: Shown) -> None:
+async def test_a_recording_shows_it(client: TestClient, shown: Collector) -> None:
     before = len(shown.results)
     await until(lambda: len(shown.results) > before + 3)
     path = (await (await client.post("/api/recording")).json())["path"]
@@ -190,7 +174,7 @@ async def test_light_stays_between_that_of_the_two_pictures() -> None:
 
 async def test_a_clip_keeps_all_its_frames(daemon: Daemon) -> None:
     session = daemon.core.sessions.open("clip", Parameters(width=128, height=64, steps=1), live=False)
-    sink = Shown()
+    sink = Collector()
     session.add_sink(sink)
     await session.opened()
     session.bypass(True)

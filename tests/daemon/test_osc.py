@@ -148,3 +148,10 @@ def test_an_address_that_is_taken_is_said_at_once(tmp_path, desk: tuple[Served, 
     said = f"osc.listen: 127.0.0.1:{taken} cannot be opened"
     with pytest.raises(AssertionError, match=said), serving(tmp_path, config) as served:
         served.until(lambda: False)
+
+
+def test_a_desk_that_nobody_knows_is_said_at_once(tmp_path) -> None:
+    config = f'{CONFIG}\n[osc]\nlisten = "127.0.0.1:{free_udp_port()}"\nfeedback = "desk.invalid:9001"\n'
+    said = "osc.feedback: desk.invalid:9001 is not known"
+    with pytest.raises(AssertionError, match=said), serving(tmp_path, config) as served:
+        served.until(lambda: False)

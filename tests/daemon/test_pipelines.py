@@ -26,6 +26,7 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.sources.pattern import draw
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.engine_options import EngineOptions
+from tests.daemon.collector import Collector
 from tests.daemon.conftest import read_clip
 from tests.daemon.test_real_engine import write_scene
 
@@ -44,25 +45,6 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scene(number: int) -> np.ndarray:
     return cv2.resize(draw(number), (160, 96))
-
-
-class Collector:
-    """A sink that keeps everything."""
-
-    name = "collector"
-
-    def __init__(self) -> None:
-        self.results: list[Result] = []
-
-    async def room(self) -> None:
-        return
-
-    def offer(self, result: Result) -> bool:
-        self.results.append(result)
-        return True
-
-    async def close(self) -> None:
-        return
 
 
 @asynccontextmanager
