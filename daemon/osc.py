@@ -140,7 +140,7 @@ class OscServer:
 
     def _tell_of(self, session: str, parameters: dict[str, Any]) -> None:
         for name, value in parameters.items():
-            if name not in TABLE or TABLE[name].kind == "vector":
+            if name not in TABLE or not TABLE[name].typed:
                 continue
             self._tell_value(session, name, tuple(_flat(value)))
 

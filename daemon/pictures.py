@@ -71,17 +71,17 @@ def shrunk(image: np.ndarray, plane: Plane) -> np.ndarray:
     return cv2.resize(image, size, interpolation=how)
 
 
-def decode_picture(data: bytes, name: str) -> np.ndarray:
-    """The picture of a style, RGB. Raises `ParameterError`."""
-    return decode_plane(data, KNOWN[STYLE_PICTURE], name, "style_image")
+def decode_picture(data: bytes, name: str, field: str = "style_image") -> np.ndarray:
+    """The picture of a style, or of a look, RGB. Raises `ParameterError` for `field`."""
+    return decode_plane(data, KNOWN[STYLE_PICTURE], name, field)
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """From a file. Raises `ParameterError`."""
+def read_picture(path: Path, field: str = "style_image") -> np.ndarray:
+    """From a file. Raises `ParameterError` for `field`."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ParameterError("style_image", str(path), f"give a picture of at most {MAX_BYTES >> 20} MB")
+            raise ParameterError(field, str(path), f"give a picture of at most {MAX_BYTES >> 20} MB")
         data = path.read_bytes()
     except OSError as error:
-        raise ParameterError("style_image", str(path), f"it cannot be read ({error.strerror})") from None
-    return decode_picture(data, str(path))
+        raise ParameterError(field, str(path), f"it cannot be read ({error.strerror})") from None
+    return decode_picture(data, str(path), field)

@@ -36,6 +36,7 @@ from driftcam.engines.diffusion.stream_batch import StreamBatch
 from driftcam.engines.image.pixels import as_rgb
 from driftcam.engines.image.similarity import SimilarityGate
 from driftcam.engines.insight import insight
+from driftcam.engines.memory.anchors import AnchorFrames
 from driftcam.engines.memory.stream import SAME_PAINTING, Recall, StreamMemory
 from driftcam.engines.models.base import Model, ModelSource
 from driftcam.engines.models.registry import Models, open_source
@@ -138,6 +139,7 @@ class Engine:
         self._wanted: Parameters | None = None
         self._side = ThreadPoolExecutor(1, "noise")
         self._memory = StreamMemory(self._side)
+        self._anchors = AnchorFrames()
         self._frames = self._skipped = 0
         self._newest = -(2**63)
         self._last: np.ndarray | None = None
@@ -351,6 +353,7 @@ class Engine:
         self.parameters = parameters
         at_once = names - SAME_PAINTING - (TRAVELS if on_the_way else set())
         self._memory.use(parameters, self.model.size, anew=bool(at_once))
+        self._anchors.use(parameters)
         self._gate.reset()  # even a still picture is to show the change
         self._tell = self.model.bind(parameters)
         guidance = Guidance(parameters.guidance, parameters.guidance_scale, parameters.delta)
@@ -442,6 +445,9 @@ class Engine:
         if self._last is None or self._last.shape != shape:
             self._last = np.empty(shape, np.uint8)
         self._canvas.cut_out(image, tag.placement, self._last)
+        if self._anchors.active:
+            with self.clock.stage("anchors"):
+                self._anchors.hold(self._last)
         return Stylised(self._last, tag.pts, tag.index)
 
 

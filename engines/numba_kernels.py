@@ -7,8 +7,11 @@ import functools
 import cv2
 import numpy as np
 
+from driftcam.engines.api.anchors import anchor_of
+from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.image.luma import WorkingLuma
 from driftcam.engines.image.shift import Shift
+from driftcam.engines.memory.anchors import AnchorFrames
 from driftcam.engines.memory.texture import TextureMemory
 from driftcam.engines.motion.anchor import Anchor
 from driftcam.engines.motion.stage import MotionStage
@@ -32,5 +35,8 @@ def compile_kernels() -> None:
     memory = TextureMemory(96, 96)
     for _ in range(2):
         memory.blend(frame, memory.follow(frame, (0, 0), 1.0))
+    anchors = AnchorFrames()
+    anchors.use(Parameters(anchors=(anchor_of(frame),)))
+    anchors.hold(frame)
     WorkingLuma().convert(frame, np.empty((32, 32), np.uint8))
     Shift()(frame, 0.5, 0.5, moved)

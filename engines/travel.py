@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from driftcam.engines.api.parameters import MAX_PROMPTS, Parameters
 from driftcam.engines.conditions.prompt import words
 
-NUMBERS = ("strength", "freedom", "guidance_scale", "style_image_weight")
-TRAVELS = frozenset({*NUMBERS, "styles", "prompts", "style_vector"})
+NUMBERS = ("strength", "freedom", "guidance_scale", "style_image_weight", "anchor_strength")
+TRAVELS = frozenset({*NUMBERS, "styles", "prompts", "style_vector", "anchors"})
 """Names of the parameters that there is a way between."""
 
 Pairs = tuple[tuple[str, float], ...]
@@ -45,7 +45,7 @@ def between(start: Parameters, end: Parameters, share: float) -> Parameters:
     changes["styles"] = _blend(start.styles, end.styles, share)
     if start.prompts or end.prompts:
         changes["prompts"] = _heaviest(_blend(words(start), words(end), share))
-    changes |= _style_of_picture(start, end, share)
+    changes |= _style_of_picture(start, end, share) | _kept_looks(start, end, share)
     return end.replace(**changes)
 
 
@@ -78,3 +78,14 @@ def _style_of_picture(start: Parameters, end: Parameters, share: float) -> dict[
     assert first is not None and last is not None
     vector = tuple((1 - share) * a + share * b for a, b in zip(first, last, strict=True))
     return {"style_vector": vector, "style_image_weight": (1 - share) * weights[0] + share * weights[1]}
+
+
+def _kept_looks(start: Parameters, end: Parameters, share: float) -> dict[str, object]:
+    """The anchors and how far they hold; where one side has none they hold nothing there."""
+    if start.anchors == end.anchors:
+        return {}
+    holds = [p.anchor_strength if p.anchors else 0.0 for p in (start, end)]
+    first, last = start.anchors or end.anchors, end.anchors or start.anchors
+    pairs = [(first[min(k, len(first) - 1)], last[min(k, len(last) - 1)]) for k in range(max(len(first), len(last)))]
+    anchors = tuple(tuple((1 - share) * a + share * b for a, b in zip(*pair, strict=True)) for pair in pairs)
+    return {"anchors": anchors, "anchor_strength": (1 - share) * holds[0] + share * holds[1]}

@@ -12,6 +12,9 @@
   over that of two memoryless ones of different seeds; the same of their tones (low-pass).
 - `responses`: frames after a light is switched on, a mouth opens, a cut, until edge fidelity is within 5 % of that of
   the memoryless painting.
+- `anchors`: ten scenes held to the look of one of them, over without: variance across the scenes of the palette (mean
+  and deviation of Lab), of the strokes (log of the energy of four octaves of lightness) and of their size (the same
+  less its mean); edge fidelity. Each of four scenes is the anchor in turn. `cost` as below.
 - `cost`: time of a frame with memory over that without, in turn, at 1 step. On a quiet machine.
 
 Clips are fetched from PyPI and Debian; no training step saw them.
@@ -20,6 +23,7 @@ Clips are fetched from PyPI and Debian; no training step saw them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -32,6 +36,7 @@ import cv2
 import numpy as np
 
 from driftcam import Engine, Parameters
+from driftcam.engines.api.anchors import anchor_of
 from driftcam.engines.models.embedded.model import EmbeddedSource
 from scripts import bench_coherence as coherence
 from scripts.bench_look import LOOK
@@ -47,6 +52,9 @@ SCENES = {
     "still": [("vtest.avi", 60), ("bikes.mp4", 3)],
 }
 RECOVERED = 0.95
+# With a face: two of traffic, a wall, a meadow, a dim restaurant, a dark head, a park, a street, a castle.
+MANY_SCENES = [("bikes.mp4", 78), ("bikes.mp4", 104), ("bikes.mp4", 3), ("bigbuckbunny.mp4", 30), ("Megamind.avi", 20)]
+MANY_SCENES += [("Megamind.avi", 205), ("vtest.avi", 60), ("bikes.mp4", 170), ("tree.avi", 5)]
 
 Frames = list[np.ndarray]
 
@@ -65,7 +73,8 @@ def main() -> None:
     parts["long_run"] = lambda: long_run(looks[0], 300 if options.quick else 3000)
     parts["ghosting"] = lambda: ghosting(looks)
     parts["responses"] = lambda: responses(looks[0])
-    parts["cost"] = lambda: {str(side): cost(side, 10 if options.quick else 60) for side in (384, 512)}
+    parts["anchors"] = lambda: held(looks, 10 if options.quick else 60)
+    parts["cost"] = lambda: {str(side): cost(side, 10 if options.quick else 60, *WITH) for side in (384, 512)}
     result: dict[str, Any] = {}
     for name in options.parts.split(",") if options.parts else parts:
         result[name] = parts[name]()
@@ -193,19 +202,22 @@ def apart(pictures: list[np.ndarray]) -> tuple[float, float]:
 
 
 def responses(look: Parameters) -> dict[str, int]:
-    face = np.ascontiguousarray(np.asarray(cv2.imread(str(coherence.FACE)))[..., ::-1])
-    face = cv2.resize(face[:400, 60:460], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    dark = (0.35 * face).astype(np.uint8)
-    opened = face.copy()
+    closed = face()
+    dark, opened = (0.35 * closed).astype(np.uint8), closed.copy()
     cv2.ellipse(opened, (MOUTH[0], MOUTH[1]), (9, 7), 0, 0, 360, (40, 10, 15), -1, cv2.LINE_AA)
     other = window("bikes.mp4", 104)[0]
     around = slice(MOUTH[1] - 14, MOUTH[1] + 14), slice(MOUTH[0] - 16, MOUTH[0] + 16)
     everything = slice(None), slice(None)
     return {
-        "light": frames_until_true(dark, face, look, everything),
-        "mouth": frames_until_true(face, opened, look, around),
-        "cut": frames_until_true(other, face, look, everything),
+        "light": frames_until_true(dark, closed, look, everything),
+        "mouth": frames_until_true(closed, opened, look, around),
+        "cut": frames_until_true(other, closed, look, everything),
     }
+
+
+def face() -> np.ndarray:
+    picture = np.ascontiguousarray(np.asarray(cv2.imread(str(coherence.FACE)))[:400, 60:460, ::-1])
+    return cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 MOUTH = (106, 92)  # x and y in the face's picture
@@ -223,13 +235,46 @@ def frames_until_true(before: np.ndarray, after: np.ndarray, look: Parameters, w
     return max(fell_short, default=0)
 
 
+# -- kept looks ---------------------------------------------------------------------------------
+
+
+def held(looks: list[Parameters], count: int) -> dict[str, float]:
+    scenes = [window(clip, start)[0] for clip, start in MANY_SCENES] + [face()]
+    totals = np.zeros((2, 4))
+    for look in looks:
+        without = [paint([scene], look)[0] for scene in scenes]
+        for anchor in without[::3]:
+            kept: dict[str, Any] = {"anchors": (anchor_of(anchor),)}
+            totals += [varied(without, scenes), varied([paint([s], look, **kept)[0] for s in scenes], scenes)]
+    names = ("palette", "strokes", "stroke_size", "fidelity")
+    anchors = {"anchors": tuple(anchor_of(scene) for scene in scenes[:2])}
+    costs = {f"cost_{side}": cost(side, count, {}, anchors) for side in (384, 512)}
+    return rounded(dict(zip(names, totals[1] / totals[0], strict=True)) | costs)
+
+
+def varied(outputs: Frames, scenes: Frames) -> list[float]:
+    """Variance of palette, strokes and their size; mean edge fidelity."""
+    palettes, strokes = [], []
+    for output in outputs:
+        lab = cv2.cvtColor(output.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        palettes.append([*lab.mean((0, 1)), *lab.std((0, 1))])
+        blurred = [lab[..., 0], *(cv2.GaussianBlur(lab[..., 0], (0, 0), size) for size in (1, 2, 4, 8))]
+        strokes.append([np.log(np.mean((a - b) ** 2)) for a, b in itertools.pairwise(blurred)])
+    sizes = np.array(strokes) - np.mean(strokes, 1, keepdims=True)
+    edges = np.mean([fidelity(output, scene) for output, scene in zip(outputs, scenes, strict=True)])
+    return [*(float(np.var(values, 0).sum()) for values in (palettes, strokes, sizes)), float(edges)]
+
+
 # -- cost ---------------------------------------------------------------------------------------
 
 
-def cost(side: int, count: int) -> float:
-    """Median time of a frame with memory over that without."""
+WITH = {"memory": 0.0}, {"memory": MEMORY}
+
+
+def cost(side: int, count: int, without: dict[str, Any], changes: dict[str, Any]) -> float:
+    """Median time of a frame with `changes` over that with those of `without`."""
     frames = [cv2.resize(frame, (side, side)) for frame in window("bikes.mp4", 78)]
-    engines = [Engine(Parameters(width=side, height=side, memory=memory)) for memory in (0.0, MEMORY)]
+    engines = [Engine(Parameters(width=side, height=side, **each)) for each in (without, changes)]
     times: list[list[float]] = [[], []]
     for k, frame in enumerate(islice(cycle(chain(frames, frames[::-1])), count + 5)):
         for engine, spent in zip(engines, times, strict=True):

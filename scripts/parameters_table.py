@@ -41,7 +41,7 @@ def _values(field: Field) -> str:
     if field.kind == "choice":
         return "`" + "`, `".join(told["choices"]) + "`"
     if told["low"] is None:
-        return {"styles": f"`{field.example}`", "vector": "a picture"}.get(field.kind, "text")
+        return {"styles": f"`{field.example}`", "vector": "a picture", "vectors": "pictures"}.get(field.kind, "text")
     many = f" in steps of {told['step']}" if field.kind == "integer" and told["step"] > 1 else ""
     high = f"{told['high']:g}" if told["high"] < 10**6 else "2⁶³ − 1"
     return f"{told['low']:g} to {high}{many} {field.unit}".rstrip()

@@ -37,6 +37,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     preset.add_argument("verb", choices=("list", "save", "load", "delete"))
     preset.add_argument("name", nargs="?")
     add_flag(preset, "travel")  # of this one change, instead of the preset's own
+    anchor = action("anchor", "hold the look of pictures for the whole stream", anchor_)
+    anchor.add_argument("verb", choices=("add", "list", "drop", "clear"))
+    anchor.add_argument(
+        "what", nargs="?", metavar="PATH|NUMBER", help="a picture instead of what is shown; which to drop"
+    )
     action("snapshot", "the newest picture into a file", snapshot).add_argument("path", type=Path, help=".png or .jpg")
     action("record", "start or stop a recording", record).add_argument("verb", choices=("start", "stop", "status"))
     switch = action("bypass", "show the untouched picture at once, or fade back", bypass)
@@ -89,11 +94,34 @@ def style(daemon: Daemon, options: argparse.Namespace) -> None:
 
 
 def style_image(daemon: Daemon, options: argparse.Namespace) -> None:
+    _show_look(daemon.send("PUT", "/api/style-picture", _read("style_image", options.path)))
+
+
+def _read(what: str, path: Path) -> bytes:
+    """Raises `ParameterError`."""
     try:
-        data = options.path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise ParameterError("style_image", str(options.path), f"it cannot be read ({error.strerror})") from None
-    _show_look(daemon.send("PUT", "/api/style-picture", data))
+        raise ParameterError(what, str(path), f"it cannot be read ({error.strerror})") from None
+
+
+def anchor_(daemon: Daemon, options: argparse.Namespace) -> None:
+    verb, what = options.verb, options.what
+    if verb == "add":
+        daemon.send("POST", "/api/anchors", None if what is None else _read("anchors", Path(what)))
+    elif what is not None and verb != "drop":
+        raise ParameterError("anchor", what, f"write: driftcam ctl anchor {verb}")
+    elif verb == "drop":
+        if what is None:
+            raise ParameterError("anchor", None, "write: driftcam ctl anchor drop NUMBER")
+        daemon.send("DELETE", f"/api/anchors/{quote(what, safe='')}")
+    elif verb == "clear":
+        daemon.send("DELETE", "/api/anchors")
+    kept = daemon.get("/api/anchors")
+    for each in kept:
+        print(f"{each['number']}  {' '.join(each['colours'])}")
+    if not kept:
+        print("no look is kept", file=sys.stderr)
 
 
 def preset_(daemon: Daemon, options: argparse.Namespace) -> None:
@@ -191,8 +219,9 @@ def describe(state: dict[str, Any]) -> list[str]:
 def _look(parameters: dict[str, Any]) -> list[str]:
     styles = ", ".join(f"{name} {weight:.2f}" for name, weight in parameters["styles"])
     picture = " and a picture" if parameters["style_picture"] else ""
+    kept = f", {len(parameters['anchors'])} kept looks" if parameters["anchors"] else ""
     numbers = " ".join(f"{name}={parameters[name]:g}" for name in ("strength", "freedom", "memory", "steps", "seed"))
-    return [f"style      {styles}{picture}", f"look       {numbers} {parameters['width']}x{parameters['height']}"]
+    return [f"style      {styles}{picture}", f"look       {numbers} {parameters['width']}x{parameters['height']}{kept}"]
 
 
 def _show_look(state: dict[str, Any]) -> None:

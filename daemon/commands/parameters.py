@@ -17,7 +17,7 @@ def add_flags(parser: argparse.ArgumentParser, *, without: Collection[str] = ())
     """One for each parameter that a person may type; `without`: for which the command has a flag of its own."""
     words = parser.add_mutually_exclusive_group()
     for field in TABLE.values():
-        if field.kind == "vector" or field.name in without:
+        if not field.typed or field.name in without:
             continue
         add_flag(words if field.name in SPELLED else parser, field.name)
 

@@ -37,6 +37,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--pipeline", default="auto", metavar="|".join(PIPELINES), help="stream: steps of several frames at once"
     )
     run.add_argument("--backend", default="auto", metavar="|".join(BACKENDS), help="what runs the networks")
+    run.add_argument(
+        "--anchor",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a picture whose palette and strokes hold for the whole stream; several may be given",
+    )
     run.add_argument("--device", type=int, default=0, metavar="N", help="number of the graphics card, from 0")
     run.add_argument("--precision", default="auto", metavar="|".join(PRECISIONS), help="of the networks")
     run.add_argument("--report", type=Path, metavar="PATH", help="write speed and memory as JSON")
@@ -48,6 +56,11 @@ def _parameters(options: argparse.Namespace, model: ModelFiles) -> Parameters:
     from driftcam.daemon.changes import changed
 
     changes = given(options)
+    if options.anchor:
+        from driftcam.daemon.pictures import read_picture
+        from driftcam.engines.api.anchors import anchor_of
+
+        changes["anchors"] = [anchor_of(read_picture(path, "anchor")) for path in options.anchor]
     parameters = changed(Parameters(), changes) if changes else Parameters()
     parameters.check_model(model.kind)
     return parameters

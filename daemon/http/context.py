@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from driftcam.daemon.frames import Result
 from driftcam.daemon.http.limits import ConcurrencyLimit
 from driftcam.daemon.http.preview import Preview
 from driftcam.daemon.service.logs import Recent
@@ -21,6 +24,7 @@ from driftcam.engines.api import ParameterError
 from driftcam.webrtc.operation import Refused
 
 VIEWERS = 16
+PICTURE_TIMEOUT = 2.0  # seconds
 
 
 async def no_metrics() -> bytes:
@@ -68,6 +72,18 @@ class Context:
             session.listen(preview.show, preview.show_placeholder)
             session.ended.add_done_callback(lambda _: self._forget(session, preview))
         return preview
+
+    async def newest(self, session: Session, what: str) -> Result:
+        """Its newest result. Raises `Refused` for `what` where none comes soon."""
+        preview = self.preview(session)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PICTURE_TIMEOUT):
+                result = await preview.after(0)
+                while result is not None and result.sequence < 0:  # a placeholder
+                    result = await preview.after(result.sequence)
+                if result is not None:
+                    return result
+        raise Refused(409, f"{what}: there is no picture yet; start a source first", field=what)
 
     def _forget(self, session: Session, preview: Preview) -> None:
         """The session has ended."""

@@ -15,7 +15,6 @@ from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
 
 BOUNDARY = "driftcam-frame"
 WRITE_TIMEOUT = 10.0
-PICTURE_TIMEOUT = 2.0
 FORMATS = {"png": "image/png", "jpg": "image/jpeg"}
 SIDES = tuple(side.value for side in Side)
 
@@ -39,16 +38,7 @@ def operations(context: Context) -> list[Operation]:
     async def snapshot(request: web.Request) -> web.StreamResponse:
         side = Side(query_choice(request, "side", SIDES, Side.RESULT))
         kind = query_choice(request, "format", FORMATS, "png")
-        preview = context.preview(context.session(request))
-        try:
-            async with asyncio.timeout(PICTURE_TIMEOUT):
-                result = await preview.after(0)
-                while result is not None and result.sequence < 0:  # a placeholder
-                    result = await preview.after(result.sequence)
-        except TimeoutError:
-            result = None
-        if result is None:
-            raise Refused(409, "snapshot: there is no picture yet; start a source first")
+        result = await context.newest(context.session(request), "snapshot")
         image = result.image if side is Side.RESULT else result.source.image
         data = await asyncio.to_thread(encode_snapshot, image, f".{kind}")
         return web.Response(body=data, content_type=FORMATS[kind])

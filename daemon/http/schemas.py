@@ -63,7 +63,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         ],
         "properties": {
             "name": {"type": "string"},
-            "kind": {"enum": ["number", "integer", "choice", "text", "styles", "prompts", "vector"]},
+            "kind": {"enum": ["number", "integer", "choice", "text", "styles", "prompts", "vector", "vectors"]},
             "label": {"type": "string", "description": "at a control, for people"},
             "group": {"type": "string", "description": "of controls that stand together, for people"},
             "about": {"type": "string", "description": "what it does, for people"},
@@ -160,6 +160,19 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 },
             },
             "hint": {"type": "string", "description": "what to know, for people"},
+        },
+    },
+    "Anchor": {
+        "type": "object",
+        "required": ["number", "picture", "colours"],
+        "properties": {
+            "number": {"type": "integer", "minimum": 0},
+            "picture": {"type": "boolean", "description": "whether there is a picture of it"},
+            "colours": {
+                "type": "array",
+                "items": {"type": "string", "pattern": "^#[0-9a-f]{6}$"},
+                "description": "of its palette, from dark to light",
+            },
         },
     },
     "Health": {

@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from driftcam.daemon import background
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.http import (
+    anchors,
     bypass,
     engine,
     health,
@@ -41,7 +42,7 @@ from driftcam.daemon.session.recordings import Conflict
 from driftcam.engines.api import ParameterError
 from driftcam.webrtc.operation import Content, Handler, Operation, Refused, operation_path, route
 
-RESOURCES = (page, state, parameters, planes, thumbnails, presets, pictures, recording, bypass, engine, health)
+RESOURCES = (page, state, parameters, planes, thumbnails, presets, anchors, pictures, recording, bypass, engine, health)
 TIMEOUT = 30.0  # seconds for a request with an end, its body included
 MOST_AT_ONCE = 64  # requests with an end
 log = logging.getLogger("driftcam.http")

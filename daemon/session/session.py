@@ -19,6 +19,7 @@ from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result, keep_bars
 from driftcam.daemon.measure import Patience, Samples
 from driftcam.daemon.placeholder import placeholder
+from driftcam.daemon.session.anchors import Anchors
 from driftcam.daemon.session.bypass import Bypass, blended
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
@@ -45,6 +46,7 @@ class Session:
     Attributes:
         name: letters, digits and `-`.
         control: the parameters and who wants to know of their changes.
+        anchors: the looks that are kept.
         ingest: the door for frames.
         closed: nothing comes any more.
         trouble: why there are no results, as the placeholder says it, or empty.
@@ -61,6 +63,7 @@ class Session:
     ) -> None:
         self.name, self._stream, self._notify = name, stream, notify
         self.control = Control(parameters, stream)
+        self.anchors = Anchors(self.control)
         stream.settings.on_other_parameters = self.control.took_effect
         self._bypass = Bypass()
         self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted, self._show_untouched)

@@ -32,6 +32,7 @@ class Field:
         unit: of a number, for people, or empty.
         models: those of `MODELS` that it acts on.
         kind: of value, for programs.
+        typed: whether a person can type a value.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Field:
     unit: str = dataclasses.field(default="", kw_only=True)
     models: tuple[str, ...] = dataclasses.field(default=tuple(MODELS), kw_only=True)
     kind: ClassVar[str]
+    typed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "default", self.check(self.default))
@@ -262,10 +264,11 @@ class Prompts(Field):
 
 @dataclass(frozen=True, kw_only=True)
 class Vector(Field):
-    """`length` finite numbers that the engine made, or None. Nobody types them."""
+    """`length` finite numbers that the engine made, or None."""
 
     length: int
     kind = "vector"
+    typed = False
 
     @property
     def example(self) -> str:
@@ -288,6 +291,36 @@ class Vector(Field):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "null", "description": "null ends it"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors(Field):
+    """At most `most` vectors of `length` finite numbers each, made of pictures."""
+
+    most: int
+    length: int
+    kind = "vectors"
+    typed = False
+
+    @property
+    def example(self) -> str:
+        return "PATH"
+
+    def check(self, value: Any) -> tuple[tuple[float, ...], ...]:
+        advice = f"give at most {self.most} lists of {self.length} finite numbers, or none"
+        try:
+            vectors = tuple(tuple(float(x) for x in vector) for vector in value)
+        except (TypeError, ValueError, OverflowError):
+            raise ParameterError(self.name, "…", advice) from None
+        if any(len(vector) != self.length or not all(math.isfinite(x) for x in vector) for vector in vectors):
+            raise ParameterError(self.name, "…", advice)
+        if len(vectors) > self.most:
+            raise ParameterError(self.name, f"{len(vectors)} of them", f"give at most {self.most}; take one away first")
+        return vectors
+
+    def schema(self) -> dict[str, Any]:
+        vector = {"type": "array", "items": {"type": "number"}, "minItems": self.length, "maxItems": self.length}
+        return {"type": "array", "items": vector, "maxItems": self.most, "description": self.about}
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from driftcam.engines.api.anchors import ANCHOR_LENGTH, MAX_ANCHORS
 from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.fields import (
     CHECKPOINT,
@@ -24,6 +25,7 @@ from driftcam.engines.api.fields import (
     Styles,
     Text,
     Vector,
+    Vectors,
     nearest,
 )
 
@@ -137,6 +139,26 @@ class Parameters:
             "Look",
             "how long strokes stay on what they are painted on: 0 paints every frame anew",
             default=0.95,
+        )
+    )
+    anchors: tuple[tuple[float, ...], ...] = row(
+        Vectors(
+            "anchors",
+            "Kept looks",
+            "Look",
+            "approved pictures whose palette and strokes hold for the whole stream",
+            default=(),
+            most=MAX_ANCHORS,
+            length=ANCHOR_LENGTH,
+        )
+    )
+    anchor_strength: float = row(
+        Number(
+            "anchor_strength",
+            "Hold looks",
+            "Look",
+            "how far kept looks hold palette and strokes, whatever the scene: 0 not at all",
+            default=0.9,
         )
     )
     steps: int = row(Integer("steps", "Steps", "Look", "denoising steps", default=1, low=1, high=8))

@@ -11,7 +11,7 @@ import numpy as np
 from driftcam.engines.api.parameters import Parameters
 from driftcam.engines.memory.texture import Followed, TextureMemory
 
-SAME_PAINTING = frozenset({"memory", "travel", "similarity_threshold", "max_skip"})
+SAME_PAINTING = frozenset({"memory", "travel", "similarity_threshold", "max_skip", "anchors", "anchor_strength"})
 """Parameters that leave what is painted as it is; after a change of another one nothing remembered holds."""
 # Least share of fresh texture and tone while the painting travels to other parameters, and for some frames after that:
 # it lags some three frames behind.

@@ -81,6 +81,20 @@ async def test_live_changes_of_size_and_style_show_no_black_frame(tmp_path: Path
     assert min(float(image.mean()) for image in frames) > 5
 
 
+def test_run_holds_to_the_look_of_a_picture(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    clip, red = write_scene(tmp_path / "in.mp4", 2), tmp_path / "red.png"
+    cv2.imwrite(str(red), cv2.resize(draw(3), (64, 64))[..., ::-1] // 4 + np.array([0, 0, 150], np.uint8))
+    colours = []
+    for number, flags in enumerate(([], ["--anchor", str(red), "--anchor-strength", "1"])):
+        out = tmp_path / f"out{number}.mp4"
+        assert cli.main(["run", "--source", f"clip:{clip}", "--sink", f"file:{out}", "--size", "96x64", *flags]) == 0
+        colours.append(read_clip(out)[-1][1].mean((0, 1)))
+    wanted = cv2.imread(str(red)).mean((0, 1))[::-1]
+    assert np.abs(colours[1] - wanted).max() < 12 < 40 < np.abs(colours[0] - wanted).max()
+    assert cli.main(["run", "--source", "test", "--sink", "page", "--anchor", str(tmp_path / "none.png")]) == 2
+    assert "anchor: " in capfd.readouterr().err
+
+
 def test_damaged_weights_are_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(WEIGHTS, weights)

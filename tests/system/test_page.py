@@ -336,6 +336,23 @@ async def test_looks_are_kept_and_used_again(page) -> None:
     await until(page, "!document.querySelector('#presets li')")
 
 
+async def test_a_look_is_held_on_to_as_a_picture_and_let_go(page, run: Running) -> None:
+    await page.click("#keep-look")
+    await until(page, "document.querySelector('#anchors img')?.naturalWidth > 0")
+    assert await page.locator("#anchors li").count() == 1
+    async with aiohttp.ClientSession() as session:  # one that came from elsewhere is shown by its colours
+        async with session.get(f"{run.address}api/state") as response:
+            (anchor,) = (await response.json())["parameters"]["anchors"]
+        await session.patch(f"{run.address}api/parameters", json={"anchors": [anchor, [0.25, *anchor[1:]]]})
+    await until(page, "document.querySelectorAll('#anchors li').length === 2")
+    assert await page.locator("#anchors img").count() == 1
+    for left in (1, 0):
+        await page.focus("#anchors li:last-child button")
+        await page.keyboard.press("Enter")
+        await until(page, f"document.querySelectorAll('#anchors li').length === {left}")
+    await until_parameters(page, "anchors", "[]")
+
+
 async def test_the_untouched_picture_is_shown_by_button_and_key(page) -> None:
     pressed = "document.querySelector('#bypass').getAttribute('aria-pressed')"
     bypass = "(await (await fetch('/api/state')).json()).bypass"

@@ -1,5 +1,6 @@
 // Starts everything. Each module keeps one part of the page; they meet in `state.js`.
 
+import "./anchors.js";
 import "./bypass.js";
 import "./header.js";
 import "./insight.js";
