@@ -28,6 +28,7 @@ from driftcam.daemon.session.session import Session
 from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
+from driftcam.daemon.smooth.pace import rate_of, shown_fps
 from driftcam.daemon.sources import Source
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.engine_options import EngineOptions
@@ -204,7 +205,10 @@ class _Run:
         self._session = self._core.sessions.open(DEFAULT, parameters, live=self._live)
         self._lease = self._session.ingest.claim(self._source_spec.shown, yields=True)
         self._lease.sound = self._source.sound
-        self._frames = None if self._live else info.frames
+        rate = rate_of(parameters.smooth)
+        self._frames = None
+        if not self._live and info.frames is not None:
+            self._frames = round(info.frames * shown_fps(info.fps, rate) / info.fps)
         self._session.on_sink_failure = self._sink_failed
         for spec in sink_specs:
             if spec.kind == "page":
@@ -302,6 +306,7 @@ class _Run:
         return open_sink(
             spec,
             fps,
+            rate_of(self._session.control.parameters.smooth),
             compare=self._options.compare,
             sound=lambda: self._session.sound,
             why=self._why,

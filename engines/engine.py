@@ -21,7 +21,7 @@ from driftcam.engines.api.errors import ParameterError
 from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters, changed
-from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, no_planes
+from driftcam.engines.api.planes import KNOWN, MOTION, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, no_planes
 from driftcam.engines.backends import explain, open_backend
 from driftcam.engines.building import ModelBuilder
 from driftcam.engines.canvas import Canvas, Placement
@@ -60,7 +60,7 @@ class Stylised:
         pts: the capture time given with the frame.
         index: which frame it was, counted from 0 by the engine.
         skipped: True where the similarity gate repeats the last picture.
-        planes: beside the picture, such as `alpha`.
+        planes: beside the picture, such as `motion`.
     """
 
     image: np.ndarray
@@ -215,7 +215,7 @@ class Engine:
         assert self._carried is not None
         # Flow and noise keep one core busy for a while; the encoder needs neither and runs beside them.
         noise = self._side.submit(self._advance_noise)
-        recall = self._recall()
+        recall = self._recall(placement.offset)
         tag = _Tag(pts, index, self.model, placement, partial(self._carried.leave, index), recall)
         with self.clock.stage("encode"):
             photo = self.model.encode(self._canvas.input)
@@ -387,12 +387,12 @@ class Engine:
         self._noise_shown = noise
         return torch.from_numpy(noise)
 
-    def _recall(self) -> Recall | None:
+    def _recall(self, offset: tuple[float, float]) -> Recall | None:
         """Begin to find out what of the last painting holds in this frame, behind the noise, which finds the cuts."""
         x, y = self._canvas.anchor.jump
         jump = x * self._source.stride, y * self._source.stride
         photo, travels = self._canvas.input[0].numpy(), self._travel is not None
-        return self._memory.begin(photo, jump, lambda: self._motion.motion.cut, travels=travels)
+        return self._memory.begin(photo, offset, jump, lambda: self._motion.motion.cut, travels=travels)
 
     def _item(self, photo: Tensor, noises: Tensor, planes: Mapping[str, np.ndarray], tag: _Tag) -> Frame:
         p = self.parameters
@@ -448,7 +448,8 @@ class Engine:
         if self._anchors.active:
             with self.clock.stage("anchors"):
                 self._anchors.hold(self._last)
-        return Stylised(self._last, tag.pts, tag.index)
+        motion = None if tag.recall is None else tag.recall.motion(shape[:2])
+        return Stylised(self._last, tag.pts, tag.index, planes=NO_PLANES if motion is None else {MOTION: motion})
 
 
 def planes_of(source: ModelSource) -> dict[str, Plane]:

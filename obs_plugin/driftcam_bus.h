@@ -54,7 +54,8 @@ enum driftcam_format {
 	DRIFTCAM_RGB24 = 1, /* bytes R G B */
 	DRIFTCAM_BGRA8 = 2, /* bytes B G R A */
 	DRIFTCAM_GRAY8 = 3, /* a byte: planes only */
-	DRIFTCAM_GRAY16 = 4 /* two bytes: planes only */
+	DRIFTCAM_GRAY16 = 4, /* two bytes: planes only */
+	DRIFTCAM_RGB32F = 5  /* three floats: between the daemon and its engine */
 };
 
 /* The 64 bytes of a message; json_length bytes of a JSON object (UTF-8, no end mark) follow.

@@ -1,6 +1,8 @@
-"""How soon the untouched picture is there, and whether the way back flashes: a running daemon, asked over HTTP.
+"""How soon the untouched picture is there, whether the way back flashes, and what is between two pictures.
 
 python -m scripts.bench_show [--rounds 20] [--size 384] [--engine MODULE:CLASS] [--json]
+
+A running daemon is asked over HTTP; `scripts.bench_smooth` makes the pictures between.
 
 `bypass_ms`: from before the request until the first untouched picture was given to a sink, beside the time between two
 frames of the source. `crossfade_flash`: by how much the mean luminance (BT.709, linear light, 0 to 1) of a picture on
@@ -28,6 +30,7 @@ from driftcam.daemon.service.systemd import Systemd
 from driftcam.daemon.session.ingest import Lease
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sources.pattern import draw
+from scripts.bench_smooth import measured
 from scripts.home import home_of_its_own
 
 FPS, SETTLE = 30, 1.5  # of the source; seconds in which the way back is over and the stylised picture stands
@@ -41,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with home_of_its_own():
-        results = asyncio.run(_measure(options))
+        results = asyncio.run(_measure(options)) | measured()
     if options.json:
         print(json.dumps(results, indent=2))
         return

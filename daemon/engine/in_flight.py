@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from driftcam.daemon.engine.link import StreamLink
 from driftcam.daemon.frames import Picture, Result
 from driftcam.engines.api.bus import BusError, Message
-from driftcam.engines.api.planes import NO_PLANES, Planes
+from driftcam.engines.api.planes import MOTION, NO_PLANES, Planes
 
 
 class FramesInFlight:
@@ -21,6 +21,7 @@ class FramesInFlight:
         self._pending: OrderedDict[int, Picture] = OrderedDict()
         self._results: asyncio.Queue[tuple[StreamLink, Message] | None] = asyncio.Queue()
         self._numbers = itertools.count(1)
+        self._last: tuple[StreamLink | None, int] = None, 0  # who gave the newest result, and which of its frames it is
 
     @property
     def frames_waiting(self) -> int:
@@ -81,6 +82,9 @@ class FramesInFlight:
                 continue
             if picture is None:
                 continue  # an answer to nothing we asked
+            if MOTION in planes and not self._follows(port, message):
+                planes = {name: plane for name, plane in planes.items() if name != MOTION}
+            self._last = port, int(message.body.get("index", 0))
             for pts in [pts for pts in self._pending if pts <= message.pts]:
                 del self._pending[pts]
             yield Result(
@@ -92,6 +96,10 @@ class FramesInFlight:
                 arrived=time.monotonic_ns(),
                 planes=planes,
             )
+
+    def _follows(self, port: StreamLink, message: Message) -> bool:
+        """Whether it is of the frame next to that of the result before: none was dropped between them."""
+        return self._last == (port, int(message.body.get("index", 0)) - 1)
 
 
 async def room(port: StreamLink) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from driftcam.daemon.changes import parameters_json
 from driftcam.daemon.http.context import Context
 from driftcam.daemon.http.schemas import ref
-from driftcam.daemon.session.presets import SIZE_FIELDS
+from driftcam.daemon.session.presets import STREAM_FIELDS
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.parameters import TABLE
 from driftcam.webrtc.operation import SESSION, Content, Operation, Refused
@@ -26,7 +26,7 @@ def operations(context: Context) -> list[Operation]:
 
     async def get(request: web.Request) -> web.StreamResponse:
         values = parameters_json(Parameters.from_dict(await _load(context, request)))
-        return web.json_response({name: value for name, value in values.items() if name not in SIZE_FIELDS})
+        return web.json_response({name: value for name, value in values.items() if name not in STREAM_FIELDS})
 
     async def use(request: web.Request) -> web.StreamResponse:
         session = context.session(request)

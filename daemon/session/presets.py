@@ -1,4 +1,4 @@
-"""Named looks on disk: every live parameter but the size of the picture."""
+"""Named looks on disk: every live parameter but the size of the picture and how many there are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from driftcam.engines.api import ParameterError, Parameters
 
 MAX_BYTES = 64 * 1024
 MOST = 500
-SIZE_FIELDS = ("width", "height")  # of the stream, not of a look
+STREAM_FIELDS = ("width", "height", "smooth")  # of the stream, not of a look
 _NAME = re.compile(r"[^\W_](?:[\w .-]{0,62}[\w-])?")
 
 
@@ -57,12 +57,12 @@ class Presets:
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             advice = f"the file {path} is damaged ({error}); save it anew or delete it"
             raise ParameterError("preset", name, advice) from None
-        return {field: value for field, value in checked.to_dict().items() if field not in SIZE_FIELDS}
+        return {field: value for field, value in checked.to_dict().items() if field not in STREAM_FIELDS}
 
     def save(self, name: str, parameters: Parameters) -> None:
         """Written whole or not at all, also when the power fails. Raises `ParameterError` or `RunError`."""
         path = self._path(name)
-        values = {field: value for field, value in parameters.to_dict().items() if field not in SIZE_FIELDS}
+        values = {field: value for field, value in parameters.to_dict().items() if field not in STREAM_FIELDS}
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not path.exists() and len(self._files()) >= MOST:

@@ -18,6 +18,7 @@ from driftcam.daemon.session.feed import feed, open_loosely
 from driftcam.daemon.session.session import Session
 from driftcam.daemon.sinks import Sink
 from driftcam.daemon.sinks.opening import open_sink
+from driftcam.daemon.smooth.pace import rate_of
 from driftcam.daemon.sources import Source
 from driftcam.engines.api import ParameterError
 from driftcam.engines.api.planes import STYLE_PICTURE
@@ -123,6 +124,7 @@ class RetryingSink(Retrying):
             open_sink,
             self._spec,
             USUAL_FPS,
+            rate_of(session.control.parameters.smooth),
             sound=lambda: session.sound,
             why=self._why,
             notify=self._notify_from_thread,

@@ -23,8 +23,10 @@ from driftcam.daemon.session.anchors import Anchors
 from driftcam.daemon.session.bypass import Bypass, blended
 from driftcam.daemon.session.control import Control
 from driftcam.daemon.session.ingest import Ingest
+from driftcam.daemon.session.smooth import Smoother
 from driftcam.daemon.session.waiting import KEEP, why_no_picture
 from driftcam.daemon.sinks import ShowsAlpha, ShowsPlaceholders, Sink
+from driftcam.daemon.smooth.pace import rate_of
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.planes import ALPHA, KNOWN, Plane
@@ -66,6 +68,7 @@ class Session:
         self.anchors = Anchors(self.control)
         stream.settings.on_other_parameters = self.control.took_effect
         self._bypass = Bypass()
+        self._smooth = Smoother(self._hand_on, name)
         self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted, self._show_untouched)
         self.closed = False
         self._sinks: list[Sink] = []
@@ -83,7 +86,7 @@ class Session:
         self.dropped_by_sinks = 0
         self.first: float | None = None
         self.last = 0.0
-        self._last_pts = -(2**63)
+        self._last_pts, self._last_number = -(2**63), 0
         self.rate, self._pauses = Rate(), Patience(KEEP)
         self.latency, self.engine_ms, self.source_ms = Samples(), Samples(), Samples()
 
@@ -137,6 +140,8 @@ class Session:
         if on == self._bypass.on:
             return
         self._bypass.switch(on)
+        if on:
+            self._smooth.clear()
         if self.live and (picture := self.ingest.newest) is not None:
             self._show_untouched(picture)
         self.control.announce()
@@ -212,6 +217,7 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._smooth.close()
         finally:
             self._stream.close()
 
@@ -243,10 +249,14 @@ class Session:
                 result = dataclasses.replace(result, image=image)
                 if self._bypass.on and self.live:
                     continue  # switched on meanwhile
-            if not self.live:
+            rate = rate_of(self.control.parameters.smooth)
+            if self.live:
+                self._smooth.take(result, rate)
+                continue
+            async for picture in self._smooth.through(result, rate):
                 for sink in list(self._sinks):
                     await self._room(sink)
-            self._hand_on(result)
+                self._hand_on(picture)
 
     def _show_untouched(self, picture: Picture) -> None:
         """A live frame came in."""
@@ -258,7 +268,9 @@ class Session:
         if result.source.pts <= self._last_pts:  # the engine's are later than untouched ones; a file's times rise
             source = dataclasses.replace(result.source, pts=self._last_pts + 1)
             result = dataclasses.replace(result, source=source)
-        self._last_pts = result.source.pts
+        if result.sequence <= self._last_number:  # those between two have none of their own
+            result = dataclasses.replace(result, sequence=self._last_number + 1)
+        self._last_pts, self._last_number = result.source.pts, result.sequence
         self._count(result)
         for sink in list(self._sinks):
             with self._failing_alone(sink):

@@ -154,9 +154,10 @@ class Choice(Field):
         return "|".join(self.choices)
 
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or value not in self.choices:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value  # 60 is as good as "60"
+        if not isinstance(text, str) or text not in self.choices:
             raise ParameterError(self.name, value, nearest(str(value), self.choices))
-        return value
+        return text
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.choices), "description": self.about}

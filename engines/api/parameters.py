@@ -38,6 +38,7 @@ NOISE_MODES = {
     "fixed": "stays on the screen",
     "independent": "new in each frame",
 }
+SMOOTH = {"off": "off", "30": "30 pictures a second", "60": "60 pictures a second"}
 FITS = {"cover": "cut off what is over", "contain": "with borders", "stretch": "stretched"}
 
 
@@ -255,6 +256,16 @@ class Parameters:
             "how a picture of another shape becomes the model's",
             default="cover",
             choices=FITS,
+        )
+    )
+    smooth: str = row(
+        Choice(
+            "smooth",
+            "Smooth motion",
+            "More",
+            "pictures between those of the engine, made along what moves; they come about a frame of the engine later",
+            default="off",
+            choices=SMOOTH,
         )
     )
     width: int = row(_side("width", "Width"))

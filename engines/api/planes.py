@@ -21,6 +21,10 @@ Planes = Mapping[str, np.ndarray]
 NO_PLANES: Planes = MappingProxyType({})
 """Nothing beside the picture."""
 RGB, ALPHA, STYLE_PICTURE = "rgb", "alpha", "style_picture"
+MOTION = "motion"
+"""Beside a result, for `Parameters.smooth`, from the engine to the daemon alone: `RGB32F`, of any size. How far off
+each pixel was in the result before, x and y in pixels of the result, and from 0 to 1 how surely it shows the same
+surface. There is none where the scene is another one, or nothing moves."""
 MAX_SIDE = 16_384
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -43,6 +47,7 @@ class PixelFormat(IntEnum):
     BGRA8 = 2, 4, "u1"
     GRAY8 = 3, 1, "u1"
     GRAY16 = 4, 1, "<u2"
+    RGB32F = 5, 3, "<f4"
 
     def shape(self, width: int, height: int) -> tuple[int, ...]:
         """Of the array of such pixels: (height, width), and channels where there are several."""

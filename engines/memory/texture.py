@@ -32,12 +32,14 @@ class Followed(NamedTuple):
         flow: (h, w, 2) backward flow in pixels of the picture.
         texture, tone: how much of the remembered texture and tone is to be kept, 0 to 1.
         dulled: share of white noise's energy that moving the remembered picture takes.
+        surface: 1 where both photographs show the same surface, 0 where another one.
     """
 
     flow: np.ndarray
     texture: np.ndarray
     tone: np.ndarray
     dulled: np.ndarray
+    surface: np.ndarray
 
 
 class TextureMemory:
@@ -93,6 +95,7 @@ class TextureMemory:
         fresh, fresh_tone = max(fresh, least_fresh), max(fresh_tone, least_fresh)
         _keep(self._trust.surface, self._trust.strain, fresh, fresh_tone, kept.texture, kept.tone)
         _dull(kept.flow, kept.dulled)
+        np.copyto(kept.surface, self._trust.surface)
         return kept
 
     def blend(self, painting: np.ndarray, followed: Followed | None) -> np.ndarray:
@@ -122,7 +125,7 @@ class TextureMemory:
 
 def _followed(height: int, width: int) -> Followed:
     flow = np.empty((height, width, 2), np.float32)
-    return Followed(flow, *np.empty((3, height, width), np.float32))
+    return Followed(flow, *np.empty((4, height, width), np.float32))
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FASTMATH)

@@ -13,6 +13,7 @@ import pytest
 import driftcam.engines.models.embedded
 from driftcam.daemon import cli
 from driftcam.daemon.engine.state import Timeouts
+from driftcam.daemon.sinks.mp4 import Mp4Writer
 from driftcam.daemon.sources.pattern import draw
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.fitting import fit_image
@@ -24,8 +25,6 @@ WEIGHTS = Path(driftcam.engines.models.embedded.__file__).parent / "weights"
 
 def write_scene(path: Path, frames: int = 6) -> Path:
     """The first frames of the moving test pattern as a clip."""
-    from driftcam.daemon.sinks.mp4 import Mp4Writer
-
     with path.open("w+b", buffering=0) as file:
         writer = Mp4Writer(file, 160, 96, 30)
         for number in range(frames):
@@ -109,3 +108,23 @@ def test_damaged_weights_are_one_clear_line(tmp_path: Path, capfd: pytest.Captur
     assert line.startswith("driftcam: ")
     assert "weights" in line
     assert not out.exists()
+
+
+async def test_a_clip_gets_pictures_between_its_own(tmp_path: Path) -> None:
+    """What moves is on its way in them: each is nearer to the painting of that moment than its neighbours are."""
+    clip, every, between = tmp_path / "clip.mp4", tmp_path / "a.mp4", tmp_path / "b.mp4"
+    scene = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (96, 400, 3), np.uint8), (0, 0), 4)
+    scene = cv2.normalize(scene, scene, 0, 255, cv2.NORM_MINMAX)
+    frames = [np.ascontiguousarray(scene[:, 8 * number : 8 * number + 160]) for number in range(16)]
+    for path, kept, fps in ((clip, frames[::2], 10), (every, frames, 20)):
+        with path.open("w+b", buffering=0) as file:
+            writer = Mp4Writer(file, 160, 96, fps)
+            for number, frame in enumerate(kept):
+                writer.add(frame, round(number * 1e9 / fps))
+            writer.close()
+    made = await stylise(clip, between, smooth="60", strength=0.0)
+    truth = await stylise(every, tmp_path / "c.mp4", strength=0.0)
+    assert len(made) == 7 * 6 + 1
+    for number in range(5, 13, 2):
+        inner = [image[8:-8, 16:-16] for image in (made[3 * number], truth[number], truth[number - 1])]
+        assert difference(inner[:1], inner[1:2]) < 0.35 * difference(inner[2:], inner[1:2])
