@@ -16,7 +16,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Run(Generic[Network]):
-    """A resumable training run of a fixed number of minutes (time spent survives a restart)."""
+    """A resumable training run of a fixed number of minutes, which survive a restart.
+
+    They are minutes of the processors that torch uses: on a machine that does other work, too, they take longer.
+    """
 
     def __init__(self, folder: Path, name: str, modules: Network, optimiser: torch.optim.Optimizer, minutes: float):
         self.path = folder / f"{name}.pt"
@@ -33,8 +36,7 @@ class Run(Generic[Network]):
             self.step, self.spent = state["step"], state["spent"]
             self.log = json.loads(self.log_path.read_text())
             print(f"{name}: resumed at step {self.step}, {self.spent / 60:.1f} min")
-        self._tick = time.monotonic()
-        self._saved = time.monotonic()
+        self._tick, self._saved = _processor_seconds(), time.monotonic()
 
     @property
     def progress(self) -> float:
@@ -56,9 +58,9 @@ class Run(Generic[Network]):
                 else:
                     mean.copy_(now)
         self.step += 1
-        now_s = time.monotonic()
-        self.spent += now_s - self._tick
-        self._tick = now_s
+        tick, now_s = _processor_seconds(), time.monotonic()
+        self.spent += tick - self._tick
+        self._tick = tick
         if now_s - self._saved > 120 or self.progress >= 1:
             self.save()
             self._saved = now_s
@@ -79,6 +81,10 @@ class Run(Generic[Network]):
         torch.save(state, temporary)
         temporary.replace(self.path)
         self.log_path.write_text(json.dumps(self.log))
+
+
+def _processor_seconds() -> float:
+    return time.process_time() / torch.get_num_threads()
 
 
 def mixed() -> torch.autocast:
