@@ -32,8 +32,9 @@ EXPECTED = ("422", "410", "409")  # refusals are answers here; the browser logs 
 @module_fixture
 async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("XDG_VIDEOS_DIR", str(tmp_path_factory.mktemp("videos")))
+        patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # presets, the token and recordings go there
+        patch.delenv("XDG_STATE_HOME", raising=False)
         run = start_run("test", "page", engine=None, size=(128, 96), parameters=START, timeouts=Timeouts())
         await run.until(lambda run: run.progress.done > 0, timeout=120)
         yield run
