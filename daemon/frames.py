@@ -11,6 +11,7 @@ import numpy as np
 
 from driftcam.engines.api.fitting import Box, blacken_bars, fit_image, fit_plane, place_in
 from driftcam.engines.api.planes import ALPHA, Plane, Planes, Scaling, no_planes
+from driftcam.engines.api.shift import Shift, no_shift
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Picture:
         given_pts: what whoever gave it calls its time, whatever clock that is of; a client of the bus knows it by that.
         place: where the source's picture lies between bars, None where there are none.
         planes: beside the image, by name.
+        shift: by how much it moves parameters.
     """
 
     image: np.ndarray
@@ -32,6 +34,7 @@ class Picture:
     given_pts: int = 0
     place: Box | None = None
     planes: Planes = field(default_factory=no_planes)
+    shift: Shift = field(default_factory=no_shift)
 
 
 @dataclass(frozen=True)

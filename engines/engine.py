@@ -22,6 +22,7 @@ from driftcam.engines.api.memory import peak_memory_mb
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.parameters import Parameters, changed
 from driftcam.engines.api.planes import KNOWN, MOTION, NO_PLANES, STYLE_PICTURE, Lifetime, Plane, Planes, no_planes
+from driftcam.engines.api.shift import NO_SHIFT, Shift, moved, shifted
 from driftcam.engines.backends import explain, open_backend
 from driftcam.engines.building import ModelBuilder
 from driftcam.engines.canvas import Canvas, Placement
@@ -149,6 +150,7 @@ class Engine:
         self.model = self._models.build(self.parameters)
         self._stream = StreamBatch(self.model.predict, Plan(Schedule()), self.model.unconditional)
         self._travel: Travel | None = None
+        self._base, self._shift, self._in_effect = self.parameters, NO_SHIFT, NO_SHIFT
         self._carried: Carried | None = None
         self._noise_identity: tuple | None = None
         self._noise_shown = np.zeros((1, 1, 1, 1), np.float32)
@@ -201,6 +203,8 @@ class Engine:
         self._apply_wanted(pts)
         if self._travel is not None:
             self._go_on(self._travel, pts)
+        if self._shift != self._in_effect:
+            self._move_to(self._base)
         index = self._frames
         self._frames += 1
         self._newest = pts
@@ -243,6 +247,13 @@ class Engine:
         self._source.check(parameters)
         with self._lock:
             self._wanted = self._asked = parameters
+
+    def shift(self, shift: Shift) -> None:
+        """From the next frame on, until told otherwise, work with the parameters moved by `shift` (`api.shift`).
+
+        What they were set to stays, nothing is begun anew, and what is painted passes on to the new values.
+        """
+        self._shift = shift
 
     def set_plane(self, name: str, picture: np.ndarray | None) -> dict[str, Any]:
         """Use a plane from the next frame on, until another one or None takes its place.
@@ -298,7 +309,7 @@ class Engine:
         with self._lock:
             if self._wanted is wanted:
                 self._wanted = None
-        way = Travel(self.parameters, wanted, pts) if wanted.travel and differs(self.parameters, wanted) else None
+        way = Travel(self._base, wanted, pts) if wanted.travel and differs(self._base, wanted) else None
         self._apply(wanted if way is None else way.at(pts) or wanted, on_the_way=way is not None)
         self._travel = way
 
@@ -307,7 +318,11 @@ class Engine:
         now = travel.at(pts)
         if now is None:
             now, self._travel = travel.end, None
-        self._use(now, on_the_way=True)
+        self._move_to(now)
+
+    def _move_to(self, parameters: Parameters) -> None:
+        """Parameters that what was painted passes on to."""
+        self._use(parameters, on_the_way=True)
         self._stream.reconfigure(plan=self.plan)
 
     def rows(self, parameters: Parameters, streams: int = 1, pipeline: str = "") -> set[int]:
@@ -328,7 +343,8 @@ class Engine:
         self._travel = None
         self._use(parameters, on_the_way=on_the_way)
         self._canvas.resize(self.model.size, parameters.width, parameters.height, parameters.fit)
-        fields = max(1, self.plan.schedule.noise_fields)
+        # Also where nothing is painted now: on a way, or moved, it may be.
+        fields = max(1, self.model.schedule(parameters.steps, self.parameters.strength or 1.0).noise_fields)
         identity = (self.model.latent_size, fields, parameters.seed)
         if identity != self._noise_identity:
             self._noise_identity = identity
@@ -348,10 +364,13 @@ class Engine:
 
     def _use(self, parameters: Parameters, *, on_the_way: bool = False) -> None:
         """What does not need another size, seed or number of noise fields. `on_the_way`: to others (`Travel`)."""
+        passing = (TRAVELS if on_the_way else set()) | moved(self._shift) | moved(self._in_effect)
+        self._base, self._in_effect = parameters, self._shift
+        parameters = shifted(parameters, self._shift) if self._shift else parameters
         names = changed(self.parameters, parameters)
         self._forget(names)
         self.parameters = parameters
-        at_once = names - SAME_PAINTING - (TRAVELS if on_the_way else set())
+        at_once = names - SAME_PAINTING - passing
         self._memory.use(parameters, self.model.size, anew=bool(at_once))
         self._anchors.use(parameters)
         self._gate.reset()  # even a still picture is to show the change
@@ -391,7 +410,7 @@ class Engine:
         """Begin to find out what of the last painting holds in this frame, behind the noise, which finds the cuts."""
         x, y = self._canvas.anchor.jump
         jump = x * self._source.stride, y * self._source.stride
-        photo, travels = self._canvas.input[0].numpy(), self._travel is not None
+        photo, travels = self._canvas.input[0].numpy(), self._travel is not None or bool(self._in_effect)
         return self._memory.begin(photo, offset, jump, lambda: self._motion.motion.cut, travels=travels)
 
     def _item(self, photo: Tensor, noises: Tensor, planes: Mapping[str, np.ndarray], tag: _Tag) -> Frame:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from driftcam.daemon.commands import modulate
 from driftcam.daemon.commands.client import Daemon, add_address
 from driftcam.daemon.commands.parameters import add_flag, add_flags, given, parse_value
 from driftcam.engines.api import ParameterError
@@ -46,6 +47,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     action("record", "start or stop a recording", record).add_argument("verb", choices=("start", "stop", "status"))
     switch = action("bypass", "show the untouched picture at once, or fade back", bypass)
     switch.add_argument("verb", choices=("on", "off", "toggle"))
+    modulate.add(action("modulate", "let a parameter follow time, sound or motion", modulate.modulate))
     action("sessions", "all sessions", sessions)
     action("restart-engine", "end the engine process and start another", restart_engine)
     logs = action("logs", "the newest lines of the log", show_logs)
@@ -209,6 +211,7 @@ def describe(state: dict[str, Any]) -> list[str]:
     ]
     if state["bypass"]:
         lines.append("bypass     on: the untouched picture is shown")
+    lines += modulate.describe(state)
     if recording:
         lines.append(f"recording  {recording['path']}, {recording['seconds']} s")
     if state.get("reason"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from driftcam.engines.api import TABLE
@@ -24,15 +24,22 @@ def add_flags(parser: argparse.ArgumentParser, *, without: Collection[str] = ())
 
 def add_flag(parser: argparse._ActionsContainer, name: str) -> None:
     """That of one parameter."""
-    field = TABLE[name]
-    option = SPELLED.get(name, name).replace("_", "-")
+    add_field(parser, TABLE[name])
+
+
+def add_field(parser: argparse._ActionsContainer, field: Field) -> None:
+    """That of a field, of the table or another one."""
+    option = SPELLED.get(field.name, field.name).replace("_", "-")
     parser.add_argument(f"--{option}", dest=_place(field), metavar=field.example, help=_help(field))
 
 
-def given(options: argparse.Namespace) -> dict[str, Any]:
-    """The flags that were given, as changes that `PATCH /api/parameters` takes. Raises `ParameterError`."""
+def given(options: argparse.Namespace, fields: Iterable[Field] | None = None) -> dict[str, Any]:
+    """The flags that were given, as changes that `PATCH /api/parameters` takes. Raises `ParameterError`.
+
+    `fields`: others than those of the table.
+    """
     changes: dict[str, Any] = {}
-    for field in TABLE.values():
+    for field in TABLE.values() if fields is None else fields:
         text = getattr(options, _place(field), None)
         if text is None:
             continue

@@ -35,7 +35,7 @@ class FramesInFlight:
 
     def offer(self, port: StreamLink, picture: Picture) -> bool:
         """Give the engine a frame. False when there is no room."""
-        if not port.offer(picture.image, picture.pts, read_by(port, picture)):
+        if not _give(port, picture):
             return False
         self._pending[picture.pts] = picture
         return True
@@ -43,7 +43,7 @@ class FramesInFlight:
     async def give_again(self, port: StreamLink) -> bool:
         """The frames without a result, in order, before any new one. False when the engine ended meanwhile."""
         for picture in list(self._pending.values()):
-            while not port.gone and not port.offer(picture.image, picture.pts, read_by(port, picture)):
+            while not port.gone and not _give(port, picture):
                 await room(port)
         return not port.gone
 
@@ -100,6 +100,10 @@ class FramesInFlight:
     def _follows(self, port: StreamLink, message: Message) -> bool:
         """Whether it is of the frame next to that of the result before: none was dropped between them."""
         return self._last == (port, int(message.body.get("index", 0)) - 1)
+
+
+def _give(port: StreamLink, picture: Picture) -> bool:
+    return port.offer(picture.image, picture.pts, read_by(port, picture), picture.shift)
 
 
 async def room(port: StreamLink) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from driftcam.engines.api import Parameters
 from driftcam.engines.api.bus import Message, MessageType
 from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
+from driftcam.engines.api.shift import NO_SHIFT, Shift
 
 
 class EngineGone(Exception):
@@ -50,8 +51,11 @@ class StreamLink(Protocol):
     def owing_since(self) -> float | None:
         """Monotonic seconds of the oldest frame that the engine has not dealt with."""
 
-    def offer(self, image: np.ndarray, pts: int, planes: Planes = NO_PLANES) -> bool:
-        """Send a frame. False when there is no room: the caller waits for `room` or lets the frame go."""
+    def offer(self, image: np.ndarray, pts: int, planes: Planes = NO_PLANES, shift: Shift = NO_SHIFT) -> bool:
+        """Send a frame, and by how much it moves parameters.
+
+        False when there is no room: the caller waits for `room` or lets the frame go.
+        """
 
     def take(self, message: Message) -> tuple[np.ndarray, Planes]:
         """The picture of a RESULT and the planes beside it. Raises `BusError`."""

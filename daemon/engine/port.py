@@ -12,6 +12,7 @@ import numpy as np
 from driftcam.daemon.engine.link import Listener
 from driftcam.engines.api.bus import SLOTS, BusError, Message, MessageType, SlotLedger, SlotPool
 from driftcam.engines.api.planes import NO_PLANES, Plane, Planes
+from driftcam.engines.api.shift import NO_SHIFT, Shift
 
 Ask = Callable[[Message], Awaitable[Message]]
 """Sends a request under a number of its own and waits for the answer. Raises `ParameterError` or `EngineGone`."""
@@ -59,9 +60,13 @@ class Port:
         """Results that wait to be taken."""
         return len(self._held)
 
-    def offer(self, image: np.ndarray, pts: int, planes: Planes = NO_PLANES) -> bool:
-        """Send a frame. False when no slot is free: the caller waits for `room` or lets the frame go."""
-        message = self._filled(image, Message(MessageType.FRAME, pts=pts, stream=self.number), planes)
+    def offer(self, image: np.ndarray, pts: int, planes: Planes = NO_PLANES, shift: Shift = NO_SHIFT) -> bool:
+        """Send a frame, and by how much it moves parameters.
+
+        False when no slot is free: the caller waits for `room` or lets the frame go.
+        """
+        body = {"shift": dict(shift)} if shift else {}
+        message = self._filled(image, Message(MessageType.FRAME, pts=pts, stream=self.number, body=body), planes)
         if message is not None:
             self._send(message)
         return message is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from driftcam.daemon.modulation.settings import BPM, FIELDS
 from driftcam.engines.api import TABLE
 from driftcam.engines.api.fields import MODELS
 from driftcam.engines.api.parameters import MAX_PROMPT
@@ -15,6 +16,19 @@ PROMPT = {
     "maxLength": MAX_PROMPT,
     "description": "leads a checkpoint; its words resolve to styles of the embedded model",
 }
+
+
+def modulation_schema() -> dict[str, Any]:
+    values = {name: field.schema() for name, field in FIELDS.items()} | {"on": {"type": "boolean"}}
+    one = {"type": ["object", "null"], "additionalProperties": False, "properties": values}
+    about = "by parameter, or styles.NAME for a style's weight; null ends one"
+    modulators = {"type": "object", "additionalProperties": one, "description": about}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"bpm": BPM.schema(), "modulators": modulators},
+    }
+
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Error": {
@@ -32,6 +46,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "session": {"type": "string"},
             "version": {"type": "integer", "description": "counts the changes of the parameters"},
             "parameters": {"$ref": "#/components/schemas/Parameters"},
+            "modulation": {"$ref": "#/components/schemas/Modulation"},
+            "modulated": {"type": "object", "description": "the parameters that are moved, and where they are now"},
             "source": {"type": "string"},
             "sinks": STRINGS,
             "live": {"type": "boolean"},
@@ -173,6 +189,16 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "items": {"type": "string", "pattern": "^#[0-9a-f]{6}$"},
                 "description": "of its palette, from dark to light",
             },
+        },
+    },
+    "Modulation": modulation_schema(),
+    "ModulationFields": {
+        "type": "object",
+        "required": ["targets", "bpm", "fields"],
+        "properties": {
+            "targets": {**STRINGS, "description": "the parameters that can be moved, and the weights of styles"},
+            "bpm": {"$ref": "#/components/schemas/Field"},
+            "fields": {"type": "array", "items": {"$ref": "#/components/schemas/Field"}},
         },
     },
     "Health": {

@@ -20,6 +20,7 @@ from driftcam.daemon.http import (
     engine,
     health,
     login,
+    modulation,
     openapi,
     page,
     parameters,
@@ -42,7 +43,21 @@ from driftcam.daemon.session.recordings import Conflict
 from driftcam.engines.api import ParameterError
 from driftcam.webrtc.operation import Content, Handler, Operation, Refused, operation_path, route
 
-RESOURCES = (page, state, parameters, planes, thumbnails, presets, anchors, pictures, recording, bypass, engine, health)
+RESOURCES = (
+    page,
+    state,
+    parameters,
+    planes,
+    thumbnails,
+    presets,
+    anchors,
+    pictures,
+    recording,
+    bypass,
+    modulation,
+    engine,
+    health,
+)
 TIMEOUT = 30.0  # seconds for a request with an end, its body included
 MOST_AT_ONCE = 64  # requests with an end
 log = logging.getLogger("driftcam.http")

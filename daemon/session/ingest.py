@@ -16,6 +16,7 @@ from driftcam.daemon.session.waiting import KEEP
 from driftcam.daemon.sound import Sound
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.planes import Plane
+from driftcam.engines.api.shift import NO_SHIFT, Shift
 from driftcam.webrtc.latest import Latest
 from driftcam.webrtc.measure import Rate
 
@@ -112,9 +113,10 @@ class Ingest:
         parameters: Callable[[], Parameters],
         wanted: Callable[[], Mapping[str, Plane]] = dict,
         on_frame: Callable[[Picture], None] = lambda picture: None,
+        shift: Callable[[Picture], Shift] = lambda picture: NO_SHIFT,
     ) -> None:
         self._name, self._stream, self._parameters, self._wanted = name, stream, parameters, wanted
-        self._on_frame = on_frame
+        self._on_frame, self._shift = on_frame, shift
         self._given: tuple[Lease, Picture] | None = None
         self._clock = Clock(stream.live)
         self._source: Lease | None = None
@@ -262,7 +264,9 @@ class Ingest:
     def _stamped(self, picture: Picture) -> Picture:
         pts = self._clock.stamp(picture.pts, time.monotonic_ns())
         captured = pts if self._stream.live else picture.captured
-        return dataclasses.replace(picture, pts=pts, captured=captured, given_pts=picture.pts)
+        stamped = dataclasses.replace(picture, pts=pts, captured=captured, given_pts=picture.pts)
+        shift = self._shift(stamped)
+        return dataclasses.replace(stamped, shift=shift) if shift else stamped
 
     async def _fit(self) -> None:
         """Fit the newest frame in a thread, for as long as the session lives."""

@@ -18,6 +18,7 @@ from driftcam.daemon.engine.stream import SessionStream
 from driftcam.daemon.errors import RunError
 from driftcam.daemon.frames import Picture, Result, keep_bars
 from driftcam.daemon.measure import Patience, Samples
+from driftcam.daemon.modulation.modulation import Modulation
 from driftcam.daemon.placeholder import placeholder
 from driftcam.daemon.session.anchors import Anchors
 from driftcam.daemon.session.bypass import Bypass, blended
@@ -49,6 +50,7 @@ class Session:
         name: letters, digits and `-`.
         control: the parameters and who wants to know of their changes.
         anchors: the looks that are kept.
+        modulation: what moves parameters from frame to frame.
         ingest: the door for frames.
         closed: nothing comes any more.
         trouble: why there are no results, as the placeholder says it, or empty.
@@ -69,7 +71,10 @@ class Session:
         stream.settings.on_other_parameters = self.control.took_effect
         self._bypass = Bypass()
         self._smooth = Smoother(self._hand_on, name)
-        self.ingest = Ingest(name, stream, lambda: self.control.parameters, self._wanted, self._show_untouched)
+        self.modulation = Modulation(lambda: self.sound)
+        self.ingest = Ingest(
+            name, stream, lambda: self.control.parameters, self._wanted, self._show_untouched, self.modulation.of
+        )
         self.closed = False
         self._sinks: list[Sink] = []
         self._listeners: list[tuple[Listener, Callable[[np.ndarray], None]]] = []
@@ -213,6 +218,7 @@ class Session:
         self.closed = True
         try:
             await self.ingest.close()
+            self.modulation.close()
             tasks = [task for task in (self._watching, self._delivering) if task is not None]
             for task in tasks:
                 task.cancel()

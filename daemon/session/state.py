@@ -6,12 +6,17 @@ from typing import Any
 
 from driftcam.daemon.changes import parameters_json
 from driftcam.daemon.session.session import Session
+from driftcam.engines.api.shift import moved, shifted
 
 
 def state(session: Session) -> dict[str, Any]:
     """Plain values for JSON; who tells it may have more to say."""
+    parameters, shift = session.control.parameters, session.modulation.shift
+    there = shifted(parameters, shift) if shift else parameters
     return {
         "version": session.control.version,
-        "parameters": parameters_json(session.control.parameters),
+        "parameters": parameters_json(parameters),
+        "modulation": session.modulation.settings.to_dict(),
+        "modulated": {name: getattr(there, name) for name in sorted(moved(shift))},
         **session.statistics(),
     }

@@ -87,11 +87,16 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Number(Field):
-    """A number from `low` to `high`; `step` is that of a slider, finer values are taken too."""
+    """A number from `low` to `high`; `step` is that of a slider, finer values are taken too.
+
+    Attributes:
+        modulates: an engine moves it from frame to frame without beginning anything anew (`engines.api.shift`).
+    """
 
     low: float = 0.0
     high: float = 1.0
     step: float = 0.01
+    modulates: bool = False
     kind = "number"
 
     @property

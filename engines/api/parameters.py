@@ -112,6 +112,7 @@ class Parameters:
             "share of the picture's style in the blend with the named ones",
             default=1.0,
             models=(EMBEDDED,),
+            modulates=True,
         )
     )
     strength: float = row(
@@ -121,6 +122,7 @@ class Parameters:
             "Look",
             "share of the noise schedule that is run: 0 gives back the input, 1 starts from noise",
             default=0.8,
+            modulates=True,
         )
     )
     freedom: float = row(
@@ -131,6 +133,7 @@ class Parameters:
             "how much of the photograph is hidden from the model: 0 steady, 1 free texture",
             default=0.1,
             models=(EMBEDDED,),
+            modulates=True,
         )
     )
     memory: float = row(
@@ -140,6 +143,7 @@ class Parameters:
             "Look",
             "how long strokes stay on what they are painted on: 0 paints every frame anew",
             default=0.95,
+            modulates=True,
         )
     )
     anchors: tuple[tuple[float, ...], ...] = row(

@@ -11,6 +11,7 @@ import numpy as np
 
 from driftcam.engines.api.bus import Message, MessageType, SlotLedger, SlotPool
 from driftcam.engines.api.planes import Planes
+from driftcam.engines.api.shift import NO_SHIFT
 
 
 class EngineStream:
@@ -37,6 +38,8 @@ class EngineStream:
     def job(self, message: Message) -> tuple[Any, np.ndarray, int, Planes]:
         """For `Host.process`: the engine, copies of a frame's picture and planes (it may keep them), and their pts."""
         planes = {name: view.copy() for name, view in self._input.planes(message).items()}
+        if hasattr(self.engine, "shift"):
+            self.engine.shift(message.body.get("shift", NO_SHIFT))
         return self.engine, self.copy_of(message), message.pts, planes
 
     def copy_of(self, message: Message) -> np.ndarray:

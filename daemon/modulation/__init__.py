@@ -1,0 +1,1 @@
+"""Parameters that follow time, sound or motion, without a flash."""
