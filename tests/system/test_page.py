@@ -354,6 +354,32 @@ async def test_a_look_is_held_on_to_as_a_picture_and_let_go(page, run: Running) 
     await until_parameters(page, "anchors", "[]")
 
 
+async def test_a_value_follows_a_tempo_until_it_is_let_go(page, axe: str) -> None:
+    settings = "(await (await fetch('/api/modulation')).json())"
+    await page.select_option("#modulated", "strength")
+    await page.click("#modulate")
+    shown = page.locator("#modulators li")
+    await shown.wait_for()
+    await shown.get_by_label("Depth of what moves strength").fill("0.3")
+    await shown.get_by_label("Follows of what moves strength").select_option("square")
+    await page.fill("#tempo", "90")
+    await page.keyboard.press("Tab")
+    await page.click("#beat")
+    expected = '{"bpm":90,"modulators":{"strength":{"follows":"square","depth":0.3,"beats":4,"on":true}}}'
+    await until(page, f"async () => JSON.stringify({settings}) === '{expected}'")
+    await until(page, "Number(document.querySelector('#modulators output').textContent) > 0")
+    await until_parameters(page, "strength", f"{START.strength:g}")
+    await page.fill("#tempo", "900")
+    await page.keyboard.press("Tab")
+    await page.locator(".message[data-field=modulators]", has_text="from 20 to 180").wait_for()
+    await page.evaluate(axe)
+    assert [each["id"] for each in await page.evaluate("async () => (await axe.run()).violations")] == []
+    await shown.get_by_label("Follows of what moves strength").select_option("loudness")
+    await until(page, "document.querySelector('#modulators .how label').hidden")  # sound has no length
+    await shown.get_by_label("End what moves strength").click()
+    await until(page, "!document.querySelector('#modulators li')")
+
+
 async def test_the_untouched_picture_is_shown_by_button_and_key(page) -> None:
     pressed = "document.querySelector('#bypass').getAttribute('aria-pressed')"
     bypass = "(await (await fetch('/api/state')).json()).bypass"

@@ -9,13 +9,13 @@ const controls = document.getElementById("controls");
 let table = "";
 let rows = [];
 
-const element = (tag, properties = {}, ...children) => {
+export const element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
 };
 
-function control(field) {
+export function control(field) {
   const { kind, low, high, step } = field;
   if (kind === "choice") {
     const options = field.choices.map((value, index) => element("option", { value, textContent: field.choice_labels[index] }));
