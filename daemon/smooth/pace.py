@@ -7,8 +7,9 @@ from collections import deque
 SECOND = 1_000_000_000
 FAR = SECOND // 2
 """Pictures further apart than this show a source that paused: nothing is made between them."""
-_ENOUGH = 1.25  # periods between two pictures from which on there is room for one between them
+_ENOUGH = 1.1  # periods between two pictures from which on there is room for one between them
 _RECENT = 16  # pictures on which delay and rate rest
+_IN_TIME = 0.8  # share of them that is to be known before its moment is shown
 _HURRY = 0.1  # share by which the moments shown may run faster or slower until they have the right delay
 
 
@@ -44,8 +45,8 @@ class Grid:
 class Pace:
     """The moments of a live stream that are shown at an even rate, as late as it takes to know the picture after each.
 
-    Pictures come when they come. How late is late enough follows from the last ones, all but the latest of them: one
-    straggler is shown when it is there. The moments never go back and never wait: who asks late skips some.
+    Pictures come when they come. How late is late enough for most follows from the last ones; a straggler is shown when
+    it is there. The moments never go back and never wait: who asks late skips some.
     """
 
     def __init__(self, rate: float) -> None:
@@ -71,13 +72,13 @@ class Pace:
         self._newest = captured
         if len(self._gaps) > 1:
             usual = sorted(self._gaps)[len(self._gaps) // 2]
-            self.made = usual >= self._period * (_ENOUGH if self.made else _ENOUGH + 0.1)
+            self.made = usual >= self._period * (_ENOUGH if self.made else _ENOUGH + 0.05)
 
     def moment(self, now: int) -> int | None:
         """What is to be shown `now`, at most the newest picture's moment; None as long as nothing can be said."""
         if self._newest is None or not self._needs:
             return None
-        wanted = sorted(self._needs)[-2 if len(self._needs) > 2 else -1]
+        wanted = sorted(self._needs)[round(_IN_TIME * (len(self._needs) - 1))]
         if self._delay is None:
             self._delay = wanted
         most = _HURRY * min(now - self._asked, SECOND // 10)

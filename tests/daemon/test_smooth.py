@@ -11,9 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+from driftcam.daemon.config.specs import parse_sink
 from driftcam.daemon.engine.in_flight import FramesInFlight
 from driftcam.daemon.frames import Picture, Result
 from driftcam.daemon.session.smooth import Smoother
+from driftcam.daemon.sinks import virtualcam
+from driftcam.daemon.sinks.opening import open_sink
 from driftcam.daemon.smooth.between import Between
 from driftcam.daemon.smooth.pace import FAR, SECOND, Grid, Pace
 from driftcam.engines.api import Parameters
@@ -104,7 +107,7 @@ def test_a_multiple_of_the_rate_keeps_every_frame() -> None:
     assert set(frames) <= set(shown)
 
 
-@pytest.mark.parametrize("rate", [50, 60, 120])
+@pytest.mark.parametrize("rate", [57, 60, 120])
 def test_what_is_fast_enough_stays_as_it_is(rate: int) -> None:
     grid = Grid(60)
     frames = [number * SECOND // rate for number in range(20)]
@@ -176,6 +179,13 @@ def test_nothing_is_made_between_pictures_that_come_fast_enough() -> None:
     for number in range(40):
         pace.came((1320 + number * 66) * MS, (1320 + number * 66) * MS)
     assert pace.made
+
+
+def test_a_virtual_camera_is_opened_at_the_rate_unless_it_is_told_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtualcam, "find_device", lambda number: "/dev/video10")
+    monkeypatch.setattr(virtualcam, "VirtualCameraSink", lambda *given, **options: given[3])
+    rates = [open_sink(parse_sink(text), 25, rate) for text in ("virtualcam", "virtualcam?fps=15") for rate in (60, 0)]
+    assert rates == [60, 30, 15, 15]
 
 
 # -- a session's results ------------------------------------------------------------------------
@@ -259,7 +269,7 @@ class Port:
 
     gone = False
 
-    def offer(self, image: np.ndarray, pts: int, planes: object) -> bool:
+    def offer(self, *frame: object) -> bool:
         return True
 
     def take(self, message: Message) -> tuple[np.ndarray, dict[str, np.ndarray]]:
