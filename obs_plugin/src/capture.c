@@ -148,7 +148,7 @@ bool capture_exchange(struct capture *capture, int64_t pts, gs_texrender_t **ren
 {
     struct captured *found = NULL;
     for (int i = 0; i < CAPTURES_KEPT; i++)
-        if (capture->kept[i].pts == pts && pts)
+        if (capture->kept[i].pts && capture->kept[i].pts <= pts && (!found || capture->kept[i].pts > found->pts))
             found = &capture->kept[i];
     if (!found)
         return false;

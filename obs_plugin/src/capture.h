@@ -11,7 +11,7 @@
 #include <graphics/graphics.h>
 #include <obs.h>
 
-#define CAPTURES_KEPT 8
+#define CAPTURES_KEPT 32 /* half a second at 60 fps: pictures between two results come a frame of the engine later */
 
 /* A captured picture, kept on the GPU until its result is back: it has the alpha of the frame. */
 struct captured {
@@ -34,8 +34,8 @@ struct capture {
 void capture_frame(struct capture *capture, struct bus_client *client, obs_source_t *parent, obs_source_t *target,
                    uint32_t width, uint32_t height);
 
-/* Gives the texture of the frame with time `pts` away in exchange for `*render`, and forgets all older ones. False,
- * and nothing happens, when it is no longer known. */
+/* Gives the texture of the frame with time `pts`, or of the last one before it, away in exchange for `*render`, and
+ * forgets all older ones. False, and nothing happens, when none is known. */
 bool capture_exchange(struct capture *capture, int64_t pts, gs_texrender_t **render);
 
 void capture_free(struct capture *capture, struct bus_client *client);

@@ -32,10 +32,23 @@ static bool upload(struct picture *picture, const struct bus_picture *result)
     return true;
 }
 
+/* `next` is shown instead of `shown`. */
+static void follow(struct picture *shown, struct picture *next)
+{
+    if (!next->borrows)
+        return;
+    gs_texrender_t *mask = next->mask;
+    next->mask = shown->mask;
+    shown->mask = mask;
+    next->masked = shown->masked;
+    next->borrows = shown->masked = false;
+}
+
 /* Without a fixed latency the newest takes the place of the shown one: two textures do. */
 static void show_newest(struct pictures *pictures)
 {
     struct picture *shown = at(pictures, 0), *newest = at(pictures, pictures->count - 1);
+    follow(shown, newest);
     struct picture before = *shown;
     *shown = *newest;
     *newest = before;
@@ -52,7 +65,8 @@ void pictures_take(struct pictures *pictures, struct bus_client *client, struct 
     bool good = upload(picture, &result);
     picture->pts = result.pts;
     picture->counted = false;
-    picture->masked = capture && (capture_exchange(capture, result.pts, &picture->mask) || picture->mask);
+    picture->masked = capture && capture_exchange(capture, result.pts, &picture->mask);
+    picture->borrows = capture && !picture->masked;
     bus_client_give_back(client, &result);
     if (!good)
         return;
@@ -67,6 +81,7 @@ struct picture *pictures_due(struct pictures *pictures, int64_t now, int64_t lat
     if (!pictures->count)
         return NULL;
     while (pictures->count > 1 && at(pictures, 1)->pts + latency <= now) {
+        follow(at(pictures, 0), at(pictures, 1));
         pictures->first = (pictures->first + 1) % PICTURES_KEPT;
         pictures->count--;
     }

@@ -17,7 +17,7 @@ struct picture {
     gs_texture_t *colour;
     uint32_t width, height;
     gs_texrender_t *mask; /* the frame it was made from, for its alpha; may be NULL */
-    bool masked;
+    bool masked, borrows; /* borrows: there was no other frame since the picture before, whose mask it takes over */
     int64_t pts;
     bool counted;
 };

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from driftcam.engines.api.bus import MessageType
+from driftcam.engines.api.bus import Message, MessageType
 from tests.obs_plugin.peer import Client, Peer
 from tests.system.obs.rig import CANVAS, Obs, poll
 from tests.system.obs.scenes import FILTER, add_colour, add_filter, set_colour
@@ -405,6 +405,36 @@ def test_alpha_is_that_of_the_source(obs: Obs, scene: str, peer: Peer) -> None:
         return solid.tolist() == [255, 0, 0] and empty.tolist() == [0, 255, 0] and bool(mixed)
 
     poll(composited, "the stylised picture over the one below")
+
+
+def test_pictures_between_two_frames_have_the_alpha_of_the_last_one(obs: Obs, scene: str, peer: Peer) -> None:
+    """Smooth motion: the times of such pictures are those of no frame."""
+
+    def answer_twice(client: Client, message: Message) -> None:
+        client.say(MessageType.RELEASE, slot=message.slot)
+        image = np.full((message.height, message.width, 4), 255, np.uint8)
+        client.show(image, message.pts + 1)
+        client.show(image, message.pts + 2)
+
+    peer.on_frame = answer_twice
+    image = np.zeros((*CANVAS[::-1], 4), np.uint8)
+    image[:, :320, 2:] = 255
+    files = obs.home / "left.png", obs.home / "right.png"
+    for file, picture in zip(files, (image, image[:, ::-1]), strict=True):
+        cv2.imwrite(str(file), picture)
+    add_colour(obs, scene, "below", GREEN)
+    where = {"sceneName": scene, "inputName": "side", "inputKind": "image_source"}
+    obs.remote.call("CreateInput", **where, inputSettings={"file": str(files[0])})
+    add_filter(obs, "side", style="swap")
+
+    def shows_below(column: int) -> bool:
+        pixels = [obs.picture(scene)[180, x, :3].tolist() for x in (column, 640 - column)]
+        return pixels[0] == [0, 255, 0] and pixels[1] != [0, 255, 0]
+
+    poll(lambda: shows_below(480), "what is below on the right")
+    obs.remote.call("SetInputSettings", inputName="side", inputSettings={"file": str(files[1])})
+    poll(lambda: shows_below(160), "what is below on the left")
+    assert all(shows_below(160) for _ in range(10))
 
 
 def test_an_output_shows_a_session_with_its_alpha(obs: Obs, scene: str, peer: Peer) -> None:
