@@ -380,6 +380,101 @@ async def test_a_value_follows_a_tempo_until_it_is_let_go(page, axe: str) -> Non
     await until(page, "!document.querySelector('#modulators li')")
 
 
+# Headless Chromium finds no MIDI ports without ALSA's sequencer: the page is given a controller made of JavaScript.
+CONTROLLER = """() => {
+  const input = { name: "faders", onmidimessage: null };
+  const output = { name: "faders", sent: [], send(message) { this.sent.push([...message]); } };
+  const ports = (port) => new Map(port ? [[port.name, port]] : []);
+  const access = { inputs: ports(input), outputs: ports(output), onstatechange: null };
+  window.controller = {
+    sent: output.sent,
+    move: (...bytes) => input.onmidimessage({ target: input, data: new Uint8Array(bytes) }),
+    plug(there) {
+      Object.assign(access, { inputs: ports(there && input), outputs: ports(there && output) });
+      access.onstatechange();
+    },
+  };
+  navigator.requestMIDIAccess = async () => access;
+}"""
+
+
+async def learn(page, target: str, *message: int) -> None:
+    await page.select_option("#midi-target", target)
+    await page.click("#midi-learn")
+    await page.evaluate(f"controller.move({', '.join(map(str, message))})")
+    await page.locator("#midi-status", has_text="now.").wait_for()
+
+
+async def test_a_controller_learns_what_it_is_for_and_follows_what_others_change(page, axe: str) -> None:
+    await page.evaluate(CONTROLLER)
+    await page.focus("#midi-connect")
+    await page.keyboard.press("Enter")
+    await page.locator("#midi-status", has_text="Listening to faders").wait_for()
+    await learn(page, "strength", 0xB0, 7, 100)
+    await until_parameters(page, "strength", f"{START.strength:g}")  # learning changes nothing
+    await learn(page, "noise", 0xB2, 8, 0)
+    await learn(page, "bypass", 0x99, 36, 100)
+    assert await page.locator("#midi-learned li").all_inner_texts() == [
+        "faders, control 7: Strength\n×",
+        "faders, control 8 of channel 3: Texture\n×",
+        "faders, note 36 of channel 10: bypass\n×",
+    ]
+    await page.evaluate(axe)
+    assert [each["id"] for each in await page.evaluate("async () => (await axe.run()).violations")] == []
+
+    await page.evaluate("controller.sent.length = 0; controller.move(0xb0, 7, 0)")
+    await until_parameters(page, "strength", "0")
+    await page.evaluate("controller.move(0xb0, 7, 127)")
+    await until_parameters(page, "strength", "1")
+    await page.evaluate("controller.move(0xb2, 8, 70)")
+    await until_parameters(page, "noise", '"fixed"')
+    await page.evaluate("controller.move(0xb2, 8, 10); controller.move(0xb0, 9, 10)")  # the last is for nothing
+    await until_parameters(page, "noise", '"warped"')
+    bypassed = "(await (await fetch('/api/state')).json()).bypass"
+    for on in ("true", "false"):
+        await page.evaluate("controller.move(0x99, 36, 100); controller.move(0x89, 36, 0)")
+        await until(page, f"async () => {bypassed} === {on}")
+    echoes = await page.evaluate("controller.sent.filter(([status, number]) => status === 0xb0 && number === 7)")
+    assert echoes == []  # what came from the fader does not go back to it
+
+    await page.evaluate("fetch('/api/parameters', { method: 'PATCH', body: '{\"strength\": 0.5}' })")
+    await until(page, "controller.sent.some((message) => message.join() === '176,7,64')")
+    await page.evaluate("controller.plug(false)")
+    await page.locator("#midi-status", has_text="No controller").wait_for()
+    await page.evaluate("controller.sent.length = 0; controller.plug(true)")
+    await until(page, "controller.sent.some((message) => message.join() === '176,7,64')")  # it is told anew
+    await page.get_by_label("Forget faders, control 7").click()
+    await page.evaluate("controller.move(0xb0, 7, 127); controller.move(0xb2, 8, 70)")
+    await until_parameters(page, "noise", '"fixed"')
+    await until_parameters(page, "strength", "0.5")
+
+
+async def test_a_controller_loads_looks_and_what_it_is_for_is_kept(page) -> None:
+    await page.fill("#preset-name", "opening")
+    await page.keyboard.press("Enter")
+    await page.locator("#presets button", has_text="opening").wait_for()
+    await page.evaluate(CONTROLLER)
+    await page.click("#midi-connect")
+    await page.focus("#midi-target")
+    await until(
+        page, "[...document.querySelectorAll('#midi-target option')].some(({ value }) => value === 'look opening')"
+    )
+    await learn(page, "look opening", 0xC0, 5)
+    await page.locator("[data-parameter=strength]").fill("0.4")
+    await until_parameters(page, "strength", "0.4")
+    await page.evaluate("controller.move(0xc0, 5)")
+    await until_parameters(page, "strength", f"{START.strength:g}")
+    await page.reload()
+    await page.locator("#midi-learned li", has_text="program 5: look opening").wait_for(state="attached")
+    await page.get_by_label("Delete the preset opening").click()
+
+
+async def test_a_browser_without_midi_says_so(page) -> None:
+    await page.evaluate("Object.defineProperty(navigator, 'requestMIDIAccess', { value: undefined })")
+    await page.click("#midi-connect")
+    await page.locator(".message[data-field=midi]", has_text="has no MIDI").wait_for()
+
+
 async def test_the_untouched_picture_is_shown_by_button_and_key(page) -> None:
     pressed = "document.querySelector('#bypass').getAttribute('aria-pressed')"
     bypass = "(await (await fetch('/api/state')).json()).bypass"

@@ -5,6 +5,7 @@ import "./bypass.js";
 import "./header.js";
 import "./insight.js";
 import "./keep.js";
+import "./midi.js";
 import "./modulation.js";
 import "./panel.js";
 import "./parameters.js";
