@@ -3,10 +3,9 @@
     /driftcam/NAME VALUE…            of the session `live`
     /driftcam/SESSION/NAME VALUE…
 
-NAME is a parameter, `prompt`, `preset` with the name of one and perhaps the seconds on the way to it, or `bypass` with
-1 or 0. Of `styles` and `prompts` the values are names or texts, each with its weight after it, if it has one. A fader
-may send whole numbers where fractions are meant and the other way round. Back come the same addresses, and
-`/driftcam/error TEXT`.
+NAME is what `Controls.change` knows: a parameter, `prompt`, `preset`, `bypass`, `beat`. Of `styles` and `prompts` the
+values are names or texts, each with its weight after it, if it has one. A fader may send whole numbers where fractions
+are meant and the other way round. Back come the same addresses, and `/driftcam/error TEXT`.
 
 OSC knows no passwords: whoever reaches the port may do all that. Therefore it is closed until somebody opens it.
 """
@@ -24,9 +23,9 @@ from pythonosc.udp_client import SimpleUDPClient
 
 from driftcam.daemon import background
 from driftcam.daemon.config.specs import is_loopback
+from driftcam.daemon.controls import Controls
 from driftcam.daemon.errors import RunError
-from driftcam.daemon.session.presets import Presets
-from driftcam.daemon.session.sessions import DEFAULT, Sessions
+from driftcam.daemon.session.sessions import DEFAULT
 from driftcam.engines.api import TABLE, ParameterError
 
 ROOT = "driftcam"
@@ -41,8 +40,8 @@ class OscServer:
         feedback: (host, port) that is told of all values and of mistakes; None tells nobody.
     """
 
-    def __init__(self, sessions: Sessions, presets: Presets, feedback: tuple[str, int] | None = None) -> None:
-        self._sessions, self._presets = sessions, presets
+    def __init__(self, controls: Controls, feedback: tuple[str, int] | None = None) -> None:
+        self._controls = controls
         self._told_to = feedback
         self._feedback: SimpleUDPClient | None = None
         self._waiting: dict[tuple[str, str], tuple[Any, ...]] = {}
@@ -98,22 +97,9 @@ class OscServer:
             waiting, self._waiting = self._waiting, {}
             for (session, name), values in waiting.items():
                 try:
-                    await self._change(session, name, values)
+                    await self._controls.change(session, name, values)
                 except ParameterError as error:
                     self._refuse(f"/{ROOT}/{session}/{name}: {error}")
-
-    async def _change(self, session: str, name: str, values: tuple[Any, ...]) -> None:
-        """Raises `ParameterError`."""
-        if (found := self._sessions.get(session)) is None:
-            raise ParameterError("session", session, "there is none of this name")
-        if name == "bypass":
-            found.bypass(_switch(name, values))
-            return
-        if name == "preset":
-            changes, travel = await asyncio.to_thread(self._presets.load, _one(name, values[:1])), values[1:2]
-            await found.control.change(changes, *travel)
-        else:
-            await found.control.change({name: _value(name, values)})
 
     def _refuse(self, problem: str) -> None:
         log.warning("%s", problem)
@@ -127,7 +113,7 @@ class OscServer:
 
     async def _tell(self) -> None:
         while True:
-            there = {session.name: session for session in self._sessions}
+            there = {session.name: session for session in self._controls.sessions}
             for gone in self._told.keys() - there.keys():
                 del self._told[gone]
                 self._versions.pop(gone, None)
@@ -152,45 +138,6 @@ class OscServer:
         self._send(f"/{ROOT}/{session}/{name}", values)
         if session == DEFAULT:
             self._send(f"/{ROOT}/{name}", values)
-
-
-def _one(name: str, values: tuple[Any, ...]) -> Any:
-    if len(values) != 1:
-        raise ParameterError(name, list(values), "send one value")
-    return values[0]
-
-
-def _switch(name: str, values: tuple[Any, ...]) -> bool:
-    value = _one(name, values)
-    if value not in (0, 1):
-        raise ParameterError(name, value, "send 1 or 0")
-    return bool(value)
-
-
-def _value(name: str, values: tuple[Any, ...]) -> Any:
-    """As `Control.change` takes it; numbers as the parameter's kind wants them. Raises `ParameterError`."""
-    kind = TABLE[name].kind if name in TABLE else ""
-    if kind in ("styles", "prompts"):
-        return _weighted(name, values)
-    value = _one(name, values)
-    if kind == "integer" and isinstance(value, float):
-        return round(value) if abs(value) < 2**63 else value
-    if kind == "number" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def _weighted(name: str, values: tuple[Any, ...]) -> list[list[Any]]:
-    """`a .3 b c 2` to [[a, .3], [b, 1], [c, 2]]."""
-    pairs: list[list[Any]] = []
-    for value in values:
-        if isinstance(value, str):
-            pairs.append([value, 1.0])
-        elif pairs and isinstance(value, (int, float)):
-            pairs[-1][1] = float(value)
-        else:
-            raise ParameterError(name, list(values), "send names or texts, each with its weight after it")
-    return pairs
 
 
 def _flat(value: Any) -> list[Any]:

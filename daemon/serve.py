@@ -15,6 +15,7 @@ from driftcam.daemon.config.config import Config, differences
 from driftcam.daemon.config.file import ConfigError
 from driftcam.daemon.config.folders import state_folder
 from driftcam.daemon.config.specs import parse_address, parse_model_size, parse_sink, parse_source
+from driftcam.daemon.controls import Controls
 from driftcam.daemon.engine.process import worker_command
 from driftcam.daemon.engine.state import Timeouts
 from driftcam.daemon.errors import RunError
@@ -22,6 +23,8 @@ from driftcam.daemon.http.certificate import self_signed
 from driftcam.daemon.http.server import Security
 from driftcam.daemon.http.tls import tls_context
 from driftcam.daemon.http.token import read_or_make
+from driftcam.daemon.midi.server import MidiServer
+from driftcam.daemon.midi_message import parse_map
 from driftcam.daemon.osc import OscServer
 from driftcam.daemon.service.logs import Logs
 from driftcam.daemon.service.metrics import Metrics
@@ -57,6 +60,7 @@ class Service:
         self._retrying: list[Retrying] = []
         self._bus: BusServer | None = None
         self._osc: OscServer | None = None
+        self._midi: MidiServer | None = None
         self._metrics = Metrics(self.core)
         self._pulse = Pulse(self.core, self._metrics, systemd)
         self._web = Web(
@@ -82,8 +86,11 @@ class Service:
             log.info("the page is at %s", address)
         if config.bus.enabled:
             self._start_bus()
+        controls = Controls(self.core.sessions, self._web.presets)
         if config.osc.listen:
-            await self._open_osc(config)
+            await self._open_osc(config, controls)
+        if config.midi.ports:
+            await self._open_midi(config, controls)
         self._open_source(config)
         self._open_sinks(config)
         self._pulse.start()
@@ -117,6 +124,8 @@ class Service:
         async with contextlib.AsyncExitStack() as closing:  # each of them, whatever another one raises; the last first
             closing.push_async_callback(self.core.close)
             closing.push_async_callback(self._close_web)
+            if self._midi is not None:
+                closing.push_async_callback(self._midi.close)
             if self._osc is not None:
                 closing.push_async_callback(self._osc.close)
             if self._bus is not None:
@@ -186,11 +195,17 @@ class Service:
             return
         self._bus = bus
 
-    async def _open_osc(self, config: Config) -> None:
+    async def _open_osc(self, config: Config, controls: Controls) -> None:
         """Raises `RunError`."""
         feedback = parse_address(config.osc.feedback) if config.osc.feedback else None
-        self._osc = OscServer(self.core.sessions, self._web.presets, feedback)
+        self._osc = OscServer(controls, feedback)
         log.info("OSC is at udp://%s:%d", *await self._osc.open(*parse_address(config.osc.listen)))
+
+    async def _open_midi(self, config: Config, controls: Controls) -> None:
+        """Raises `RunError`."""
+        midi = MidiServer(controls, config.midi.ports, parse_map(config.midi.map), state_folder() / "midi.json")
+        await midi.open()
+        self._midi = self._web.context.midi = midi
 
     def _security(self) -> Security:
         """Raises `ParameterError`."""

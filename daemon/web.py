@@ -32,6 +32,7 @@ class Web:
 
     Attributes:
         recordings, presets: what they are called.
+        context: what the API works on.
         address: of the page, from `open` on.
     """
 
@@ -49,7 +50,7 @@ class Web:
     ) -> None:
         self.recordings, self.presets = recordings, Presets(state_folder() / "presets")
         self._viewers = ConcurrencyLimit(viewers)
-        self._context = Context(
+        self.context = Context(
             *(core, self.presets, recordings, recent),
             unready=unready,
             expose=lambda: expose(self._viewers.taken),
@@ -61,7 +62,7 @@ class Web:
 
     async def open(self, host: str, port: int, security: Security | None = None) -> str:
         """Listen; the page's address. Raises `ParameterError` where the port cannot be had."""
-        self._server = HttpServer(self._context, security, operations(self._peers))
+        self._server = HttpServer(self.context, security, operations(self._peers))
         self.address = await self._server.start(host, port)
         return self.address
 

@@ -48,6 +48,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     switch = action("bypass", "show the untouched picture at once, or fade back", bypass)
     switch.add_argument("verb", choices=("on", "off", "toggle"))
     modulate.add(action("modulate", "let a parameter follow time, sound or motion", modulate.modulate))
+    midi = action("midi", "what MIDI controllers do", midi_)
+    midi.add_argument("verb", choices=("list", "learn", "forget"))
+    midi.add_argument("what", nargs="*", help="to learn: a parameter, bypass, beat or preset NAME; to forget: cc 7")
     action("sessions", "all sessions", sessions)
     action("restart-engine", "end the engine process and start another", restart_engine)
     logs = action("logs", "the newest lines of the log", show_logs)
@@ -169,6 +172,23 @@ def bypass(daemon: Daemon, options: argparse.Namespace) -> None:
     else:
         state = daemon.send("PUT", "/api/bypass", {"on": options.verb == "on"})
     print("the untouched picture is shown" if state["bypass"] else "the stylised picture is shown")
+
+
+def midi_(daemon: Daemon, options: argparse.Namespace) -> None:
+    what = " ".join(options.what)
+    if options.verb == "learn":
+        daemon.send("POST", "/api/midi/learn", {"target": what})
+        print(f"move the control that is to be for {what}" if what else "nothing is learned")
+        return
+    if options.verb == "forget":
+        daemon.send("DELETE", f"/api/midi/{quote(what, safe='')}")
+    state = daemon.get("/api/midi")
+    for port in state["ports"]:
+        print(f"port       {port}" + (", listened to" if port in state["open"] else ""))
+    for control, target in state["map"].items():
+        print(f"{control:<10} {target}")
+    if state["problem"]:
+        print(f"trouble    {state['problem']}")
 
 
 def sessions(daemon: Daemon, options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from driftcam.daemon.admission import Limits
 from driftcam.daemon.changes import changed
 from driftcam.daemon.config.folders import home_folder, recordings_folder, state_folder
 from driftcam.daemon.config.specs import is_loopback, parse_address, parse_model_size, parse_sink, parse_source
+from driftcam.daemon.midi_message import parse_map
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.engine_options import EngineOptions
 from driftcam.engines.api.model_files import ModelFiles, parse_loras
@@ -215,6 +216,19 @@ class Osc(Section):
     feedback: Annotated[str, _as_given(lambda text: text and parse_address(text))] = ""
 
 
+class Midi(Section):
+    """MIDI controllers at this machine.
+
+    Attributes:
+        ports: parts of the names of those that are listened to and told; none listens to none.
+        map: what a control (`cc 7`, `note 36 channel 10`, `program 3`) is for: a parameter, `bypass`, `beat`, or
+            `preset NAME`. What is learned goes before it.
+    """
+
+    ports: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    map: Annotated[dict[str, str], _as_given(parse_map)] = {}
+
+
 class IceServerSection(Section):
     """A STUN or TURN server.
 
@@ -295,6 +309,7 @@ class Config(BaseSettings):
     sessions: SessionsSection = Field(default_factory=SessionsSection)
     bus: Bus = Field(default_factory=Bus)
     osc: Osc = Field(default_factory=Osc)
+    midi: Midi = Field(default_factory=Midi)
     webrtc: WebRtc = Field(default_factory=WebRtc)
     recording: Recording = Field(default_factory=Recording)
     log: Log = Field(default_factory=Log)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from driftcam.daemon.frames import Result
 from driftcam.daemon.http.limits import ConcurrencyLimit
 from driftcam.daemon.http.preview import Preview
+from driftcam.daemon.midi_message import Control
 from driftcam.daemon.service.logs import Recent
 from driftcam.daemon.session.core import Core
 from driftcam.daemon.session.presets import Presets
@@ -25,6 +26,16 @@ from driftcam.webrtc.operation import Refused
 
 VIEWERS = 16
 PICTURE_TIMEOUT = 2.0  # seconds
+
+
+class Midi(Protocol):
+    """The door for MIDI controllers; see `daemon.midi.server`."""
+
+    async def state(self) -> dict[str, Any]: ...
+
+    def learn(self, target: str) -> None: ...
+
+    async def forget(self, control: Control) -> None: ...
 
 
 async def no_metrics() -> bytes:
@@ -41,6 +52,7 @@ class Context:
         unready: why the daemon is not ready for work, or an empty text.
         expose: all numbers in Prometheus' text format.
         viewers: places for open streams and sockets.
+        midi: None where no controllers are listened to.
     """
 
     core: Core
@@ -50,6 +62,7 @@ class Context:
     unready: Callable[[], str] = lambda: ""
     expose: Callable[[], Awaitable[bytes]] = no_metrics
     viewers: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(VIEWERS))
+    midi: Midi | None = None
 
     def __post_init__(self) -> None:
         self._previews: dict[str, tuple[Session, Preview]] = {}

@@ -192,6 +192,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         },
     },
     "Modulation": modulation_schema(),
+    "Midi": {
+        "type": "object",
+        "required": ["ports", "open", "map", "learning", "problem"],
+        "properties": {
+            "ports": {**STRINGS, "description": "that are there"},
+            "open": {**STRINGS, "description": "that are listened to"},
+            "map": {
+                "type": "object",
+                "description": "what each control is for",
+                "additionalProperties": {"type": "string"},
+            },
+            "learning": {"type": "string", "description": "what the next control that is moved will be for, or empty"},
+            "problem": {"type": "string", "description": "why no port can be had, or empty"},
+        },
+    },
     "ModulationFields": {
         "type": "object",
         "required": ["targets", "bpm", "fields"],

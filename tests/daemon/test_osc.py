@@ -98,6 +98,10 @@ def test_bypass_by_a_button(desk: tuple[Served, Controller]) -> None:
         controller.send("/driftcam/bypass", sent)
         served.until(lambda sent=sent: served.state()["bypass"] is bool(sent))
         assert controller.heard("/driftcam/bypass", (int(sent),))
+    controller.send("/driftcam/bypass")  # a button that says nothing: the other one of both
+    served.until(lambda: served.state()["bypass"])
+    controller.send("/driftcam/live/bypass")
+    served.until(lambda: not served.state()["bypass"])
 
 
 def test_of_a_fader_that_is_moved_fast_the_newest_counts(desk: tuple[Served, Controller]) -> None:

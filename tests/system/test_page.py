@@ -457,15 +457,15 @@ async def test_a_controller_loads_looks_and_what_it_is_for_is_kept(page) -> None
     await page.click("#midi-connect")
     await page.focus("#midi-target")
     await until(
-        page, "[...document.querySelectorAll('#midi-target option')].some(({ value }) => value === 'look opening')"
+        page, "[...document.querySelectorAll('#midi-target option')].some(({ value }) => value === 'preset opening')"
     )
-    await learn(page, "look opening", 0xC0, 5)
+    await learn(page, "preset opening", 0xC0, 5)
     await page.locator("[data-parameter=strength]").fill("0.4")
     await until_parameters(page, "strength", "0.4")
     await page.evaluate("controller.move(0xc0, 5)")
     await until_parameters(page, "strength", f"{START.strength:g}")
     await page.reload()
-    await page.locator("#midi-learned li", has_text="program 5: look opening").wait_for(state="attached")
+    await page.locator("#midi-learned li", has_text="program 5: preset opening").wait_for(state="attached")
     await page.get_by_label("Delete the preset opening").click()
 
 

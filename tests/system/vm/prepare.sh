@@ -47,7 +47,7 @@ done
 mkdir -p initial/{modules,bin,proc,sys,dev,root,lower,upper}
 cp /bin/busybox initial/bin/
 number=100
-for name in virtio_pci overlay 9pnet_virtio 9p videodev; do
+for name in virtio_pci overlay 9pnet_virtio 9p videodev snd_seq; do
   modprobe -d tree -S "$kernel" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
 done | awk '!seen[$0]++' | while read -r file; do
   cp "$file" "initial/modules/$((number++))-${file##*/}"

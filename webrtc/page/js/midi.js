@@ -16,7 +16,7 @@ let learned = JSON.parse(localStorage.getItem(KEPT) ?? "{}");  // what each cont
 const told = new Map();     // the value that each control has, as far as we know
 const touched = new Map();  // and when it was moved
 
-const isLook = (target) => target.startsWith("look ");
+const isLook = (target) => target.startsWith("preset ");
 const named = (target) => fields.get(target)?.label ?? target;
 
 function keep() {
@@ -46,7 +46,7 @@ function received(event) {
   const pressed = message.kind === "program" || (message.value >= 64 && (before < 64 || message.kind === "note"));
   if (target === "bypass") bypass(message, pressed);
   else if (!pressed) return;
-  else if (isLook(target)) request("POST", `api/presets/${encodeURIComponent(target.slice(5))}`, undefined, ["midi"]);
+  else if (isLook(target)) request("POST", `api/presets/${encodeURIComponent(target.slice(7))}`, undefined, ["midi"]);
   else ask("POST", ofSession("api/modulation/beat")).catch((error) => explain(error, "midi"));
 }
 
@@ -117,7 +117,7 @@ async function fill() {
   const [table, { names }] = await Promise.all([askJson("GET", "api/parameters/fields"), askJson("GET", "api/presets")]);
   const movable = table.filter(({ kind, name }) => ["number", "integer", "choice"].includes(kind) && !["width", "height", "seed"].includes(name));
   fields = new Map(movable.map((field) => [field.name, field]));
-  const targets = [...movable.map(({ name }) => name), "bypass", "beat", ...names.map((name) => `look ${name}`)];
+  const targets = [...movable.map(({ name }) => name), "bypass", "beat", ...names.map((name) => `preset ${name}`)];
   const chosen = $("midi-target").value;
   $("midi-target").replaceChildren(...targets.map((value) => element("option", { value, textContent: named(value) })));
   if (targets.includes(chosen)) $("midi-target").value = chosen;

@@ -1,0 +1,1 @@
+"""MIDI at the daemon: controllers move parameters, looks and switches, and follow what others change."""
