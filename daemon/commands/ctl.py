@@ -31,6 +31,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     change = action("set", "change parameters", set_values)
     change.add_argument("values", nargs="*", metavar="NAME=VALUE")
     add_flags(change)
+    action("undo", "go back to the look before the last change", undo)
+    action("redo", "do again what was undone", redo)
     action("prompt", "a style in words", prompt).add_argument("text", nargs="+")
     action("style", "named styles", style).add_argument("styles", metavar="NAME[:WEIGHT][,NAME…]")
     action("style-image", "a picture's style", style_image).add_argument("path", type=Path)
@@ -86,6 +88,14 @@ def set_values(daemon: Daemon, options: argparse.Namespace) -> None:
     if not changes:
         raise ParameterError("set", "nothing", "write NAME=VALUE or --NAME VALUE, for example strength=0.8")
     _show_look(daemon.send("PATCH", "/api/parameters", changes))
+
+
+def undo(daemon: Daemon, options: argparse.Namespace) -> None:
+    _show_look(daemon.send("POST", "/api/undo"))
+
+
+def redo(daemon: Daemon, options: argparse.Namespace) -> None:
+    _show_look(daemon.send("POST", "/api/redo"))
 
 
 def prompt(daemon: Daemon, options: argparse.Namespace) -> None:

@@ -45,6 +45,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {
             "session": {"type": "string"},
             "version": {"type": "integer", "description": "counts the changes of the parameters"},
+            "undo": {"type": "integer", "minimum": 0, "description": "steps that can be undone"},
+            "redo": {"type": "integer", "minimum": 0, "description": "undone steps that can be done again"},
             "parameters": {"$ref": "#/components/schemas/Parameters"},
             "modulation": {"$ref": "#/components/schemas/Modulation"},
             "modulated": {"type": "object", "description": "the parameters that are moved, and where they are now"},

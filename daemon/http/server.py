@@ -32,6 +32,7 @@ from driftcam.daemon.http import (
     share,
     state,
     thumbnails,
+    undo,
 )
 from driftcam.daemon.http.connections import IdleTimeout
 from driftcam.daemon.http.context import Context
@@ -48,6 +49,7 @@ RESOURCES = (
     page,
     state,
     parameters,
+    undo,
     planes,
     thumbnails,
     presets,

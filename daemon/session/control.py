@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from driftcam.daemon.changes import changed
-from driftcam.engines.api import Parameters
+from driftcam.daemon.session.history import History
+from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.parameters import TABLE
 from driftcam.engines.api.planes import STYLE_PICTURE
 
@@ -25,10 +27,17 @@ class Applier(Protocol):
 
 
 class Control:
-    """One after the other, changes are checked, applied and made known; a refused one leaves everything as it was."""
+    """One after the other, changes are checked, applied and made known; a refused one leaves everything as it was.
+
+    Attributes:
+        parameters: that are in effect.
+        version: counts their changes.
+        history: what can be undone, whoever changed it.
+    """
 
     def __init__(self, parameters: Parameters, applier: Applier) -> None:
         self.parameters = parameters
+        self.history = History(parameters)
         self.version = 1
         self._applier = applier
         self._changing = asyncio.Lock()
@@ -48,8 +57,32 @@ class Control:
             self.took_effect(parameters)
         return parameters
 
+    async def undo(self) -> bool:
+        """Back to the look before the last step; whether there was one. Raises `ParameterError`."""
+        return await self._step(self.history.undo, self.history.redo)
+
+    async def redo(self) -> bool:
+        """The opposite of `undo`; whether there was anything to do again. Raises `ParameterError`."""
+        return await self._step(self.history.redo, self.history.undo)
+
+    async def _step(self, go: Callable[[], Parameters | None], back: Callable[[], object]) -> bool:
+        async with self._changing:
+            parameters = go()
+            if parameters is None:
+                return False
+            try:
+                await self._applier.change(parameters)
+            except ParameterError:
+                back()
+                raise
+            if parameters.style_vector != self.parameters.style_vector:
+                self._applier.forget_plane(STYLE_PICTURE)
+            self.took_effect(parameters)
+            return True
+
     def took_effect(self, parameters: Parameters) -> None:
         """Other parameters are in effect, by a change or because the engine went back to them."""
+        self.history.note(parameters, time.monotonic())
         self.parameters = parameters
         self.version += 1
         self.announce()

@@ -15,6 +15,8 @@ def state(session: Session) -> dict[str, Any]:
     there = shifted(parameters, shift) if shift else parameters
     return {
         "version": session.control.version,
+        "undo": session.control.history.past,
+        "redo": session.control.history.future,
         "parameters": parameters_json(parameters),
         "modulation": session.modulation.settings.to_dict(),
         "modulated": {name: getattr(there, name) for name in sorted(moved(shift))},

@@ -66,6 +66,8 @@ class Daemon:
             finally:
                 feeding.cancel()  # before its end, which would end the session too
                 await asyncio.gather(feeding, return_exceptions=True)
+                # What is still in flight would be shown in the middle of the next test.
+                await until(lambda: not any(self.session.queues().values()))
 
 
 @contextlib.asynccontextmanager

@@ -337,6 +337,20 @@ async def test_looks_are_kept_and_used_again(page) -> None:
     await until(page, "!document.querySelector('#presets li')")
 
 
+async def test_changes_are_undone_by_button_and_key(page) -> None:
+    await page.fill("[data-parameter=strength]", "0.35")
+    await until_parameters(page, "strength", "0.35")
+    await page.click("#undo")
+    await until_parameters(page, "strength", str(START.strength))
+    await page.keyboard.press("Control+Shift+Z")
+    await until_parameters(page, "strength", "0.35")
+    await page.focus("#prompt")
+    await page.keyboard.press("Control+Z")  # it is the field's own
+    await page.focus("[data-parameter=freedom]")
+    await page.keyboard.press("Control+Z")
+    await until_parameters(page, "strength", str(START.strength))
+
+
 async def test_a_look_is_held_on_to_as_a_picture_and_let_go(page, run: Running) -> None:
     await page.click("#keep-look")
     await until(page, "document.querySelector('#anchors img')?.naturalWidth > 0")

@@ -12,6 +12,7 @@ import "./parameters.js";
 import "./picture.js";
 import "./share.js";
 import "./thumbnails.js";
+import "./undo.js";
 import { loginFromLink } from "./login.js";
 import { savePreset } from "./presets.js";
 import { connect } from "./state.js";
