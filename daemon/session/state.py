@@ -11,14 +11,15 @@ from driftcam.engines.api.shift import moved, shifted
 
 def state(session: Session) -> dict[str, Any]:
     """Plain values for JSON; who tells it may have more to say."""
-    parameters, shift = session.control.parameters, session.modulation.shift
+    parameters, modulation = session.control.parameters, session.modulation
+    shift = {**dict.fromkeys(modulation.settings.active, 0.0), **modulation.shift}
     there = shifted(parameters, shift) if shift else parameters
     return {
         "version": session.control.version,
         "undo": session.control.history.past,
         "redo": session.control.history.future,
         "parameters": parameters_json(parameters),
-        "modulation": session.modulation.settings.to_dict(),
+        "modulation": modulation.settings.to_dict(),
         "modulated": {name: getattr(there, name) for name in sorted(moved(shift))},
         **session.statistics(),
     }

@@ -18,6 +18,7 @@ from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.fields import EMBEDDED
 from driftcam.engines.api.model_files import ModelFiles
 from driftcam.engines.api.planes import KNOWN, NO_PLANES, STYLE_PICTURE, Plane, Planes, no_planes
+from driftcam.engines.api.shift import NO_SHIFT, Shift
 
 REFUSED, HANGS, DIES, RAISES, DIES_AT_START, HUNGRY = 101, 102, 103, 104, 105, 106
 NAME = "tests.daemon.standin:Engine"
@@ -41,7 +42,7 @@ class Engine:
         self._check(parameters)
         if parameters.seed == DIES_AT_START:
             raise MemoryError("no memory left on the device")
-        self._parameters, self._count = parameters, 0
+        self._parameters, self._count, self._shift = parameters, 0, NO_SHIFT
         self._image = np.empty((0, 0, 3), np.uint8)
         self._delay = float(os.environ.get("STANDIN_DELAY_MS", "0")) / 1000
 
@@ -59,6 +60,8 @@ class Engine:
         self._image[...] = 0  # a result is only valid until the next call: whoever kept it sees black
         self._image = cv2.resize(255 - frame, (self._parameters.width, self._parameters.height))
         self._count += 1
+        if self._shift:  # a grey that tells by how much
+            self._image[...] = round(128 + 100 * self._shift["strength"])
         if "depth" in planes:
             self._image[...] = (planes["depth"] >> 8)[..., None]
         alpha = {"alpha": planes["mask"]} if "mask" in planes else NO_PLANES
@@ -76,6 +79,9 @@ class Engine:
         if parameters.seed == REFUSED:
             raise ParameterError("seed", parameters.seed, "this engine does not like it")
         self._parameters = parameters
+
+    def shift(self, shift: Shift) -> None:
+        self._shift = shift
 
     def set_plane(self, name: str, picture: np.ndarray | None) -> dict[str, Any]:
         if name != STYLE_PICTURE:

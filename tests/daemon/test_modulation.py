@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from driftcam.daemon.modulation.waves import wave
 from driftcam.daemon.sound import CHANNELS, RATE, Chunk, Sound
 from driftcam.engines.api import ParameterError, Parameters
 from driftcam.engines.api.shift import shifted, targets
-from tests.daemon.http_daemon import daemon_in, until
+from tests.daemon.collector import Collector
+from tests.daemon.http_daemon import START, daemon_in, until
 from tests.flashes import most_flashes, opposing_changes
 
 FOLLOWED = FIELDS["follows"].to_dict()["choices"]
@@ -232,3 +235,35 @@ async def test_the_base_stays_what_was_set_and_the_state_shows_both(tmp_path) ->
         await until(lambda: daemon.session.modulation.shift == {})
         fields = await (await client.get("/api/modulation/fields")).json()
         assert {"strength", "freedom", "memory", "styles.dusk"} <= set(fields["targets"])
+
+
+async def test_each_frame_is_made_with_what_moves_it_in_a_live_session(tmp_path) -> None:
+    """By sound that comes with the frames; after it every picture is again that of what was set."""
+    async with daemon_in(tmp_path) as daemon:
+        session, sink = daemon.session, Collector()
+        session.add_sink(sink)
+        session.modulation.change({"modulators": {"strength": {"follows": "loudness", "depth": 0.5}}})
+        with session.ingest.claim("test") as lease:
+            lease.sound = Sound()
+
+            async def seen(grey: int, loud: bool) -> None:
+                while not sink.results or not np.all(sink.results[-1].image == grey):
+                    now = time.monotonic_ns()
+                    lease.sound.write(Chunk(tone(440, 0.5 * loud, 0.02), now))
+                    lease.offer(Picture(np.full((START.height, START.width, 3), 255, np.uint8), now, now))
+                    await asyncio.sleep(0.02)
+
+            async with asyncio.timeout(60):
+                await seen(0, loud=False)  # the negative of white
+                await seen(178, loud=True)
+                greys = {int(result.image[0, 0, 0]) for result in sink.results}
+                await seen(0, loud=False)
+        assert greys - {0, 128, 178}  # it came there by and by
+        assert daemon.session.control.parameters.strength == START.strength
+
+
+def test_of_a_file_no_frame_is_moved_by_a_clock_but_its_own() -> None:
+    """The same frames are moved by as much whenever, and however quickly, they are worked through."""
+    settings = {"follows": "sine", "depth": 0.5, "beats": 2}
+    once, again = ([shift for _, shift in frames(modulated(strength=settings), 3, 25)] for _ in range(2))
+    assert once == again and len({round(shift["strength"], 3) for shift in once}) > 10
