@@ -53,23 +53,31 @@ def main() -> None:
 
 
 class Watcher:
-    """A sink that notes when each picture came, whether it is the frame itself, and how light it is."""
+    """A sink that notes when each picture came; whoever looks at them does so later, beside the event loop."""
 
     name = "bench"
 
     def __init__(self) -> None:
-        self.seen: list[tuple[float, bool, float]] = []
+        self.seen: list[tuple[float, Result]] = []
 
     async def room(self) -> None:
         return
 
     def offer(self, result: Result) -> bool:
-        now = time.monotonic()
-        self.seen.append((now, np.array_equal(result.image, result.source.image), luminance(result.image)))
+        self.seen.append((time.monotonic(), result))
         return True
+
+    def light(self) -> list[float]:
+        """Of all that was seen, which are forgotten."""
+        seen, self.seen = self.seen, []
+        return [luminance(result.image) for _, result in seen]
 
     async def close(self) -> None:
         return
+
+
+def untouched(result: Result) -> bool:
+    return result.image is result.source.image
 
 
 def luminance(image: np.ndarray) -> float:
@@ -127,16 +135,15 @@ async def _rounds(address: str, session: Session, watcher: Watcher, rounds: int)
             watcher.seen.clear()
             asked = time.monotonic()
             await client.put(address, json={"on": True})
-            await _until(lambda: any(same for _, same, _ in watcher.seen))
-            times.append((next(at for at, same, _ in watcher.seen if same) - asked) * 1000)
+            await _until(lambda: any(untouched(result) for _, result in watcher.seen))
+            times.append((next(at for at, result in watcher.seen if untouched(result)) - asked) * 1000)
             await asyncio.sleep(0.3)
-            untouched = watcher.seen[-1][2]
-            watcher.seen.clear()
+            before = (await asyncio.to_thread(watcher.light))[-1]
             await client.put(address, json={"on": False})
             await asyncio.sleep(SETTLE)
-            way = [light for _, _, light in watcher.seen]
+            way = await asyncio.to_thread(watcher.light)
             stylised = way[-max(1, len(way) // 3) :]  # it moves a little of itself
-            low, high = min(untouched, *stylised), max(untouched, *stylised)
+            low, high = min(before, *stylised), max(before, *stylised)
             flashes.append(max(0.0, *(low - light for light in way), *(light - high for light in way)))
             pictures.append(len(way))
     p50, p95 = np.percentile(times, [50, 95])
