@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 printf 'export PATH=%q HOME=%q PYTHONPATH=%q PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 VM_CACHE=%q\ncd %q\n' \
   "$PATH" "$HOME" "${PYTHONPATH:-}" "$cache" "$PWD" >"$work/command"
 printf '%q ' "$@" >>"$work/command"
-timeout "${VM_TIMEOUT:-420}" qemu-system-x86_64 \
+timeout "${VM_TIMEOUT:-900}" qemu-system-x86_64 \
   -accel "${VM_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu max,la57=off -smp 2 -m "${VM_MEMORY:-3072}" \
   -display none -serial stdio -monitor none -no-reboot -nic none -kernel "$cache/vmlinuz" -initrd "$cache/initrd.gz" \
   -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
